@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use datafusion::arrow::array::{Array, AsArray};
+use datafusion::arrow::array::AsArray;
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Int64Type};
 use datafusion::common::DataFusionError;
@@ -14,10 +14,9 @@ use serde::Serialize;
 use crate::bronze::BronzeKey;
 use crate::contract::Contract;
 use crate::lake::{Lake, LakeError};
-use crate::ledger::{self, Entry, LedgerError};
-use crate::session;
+use crate::ledger::{self, Batch, Entry, LedgerError};
 use crate::table::{Table, TableError};
-use crate::{discard, ledger::Batch};
+use crate::{discard, session};
 
 /// Findings that a report names; the rest is counted.
 const FINDINGS_NAMED_MAX: usize = 100;
@@ -166,11 +165,12 @@ async fn balance_bronze(
     entries: &[Entry],
     contracts: &[Contract],
 ) -> Result<(), AuditError> {
+    let listed = lake.list_bronze().await?;
     let mut processed: HashSet<(&str, &str)> = entries
         .iter()
         .map(|entry| (entry.bronze_key.as_str(), entry.bronze_etag.as_str()))
         .collect();
-    for object in lake.list_bronze().await? {
+    for object in &listed {
         let ours = BronzeKey::parse(&object.key)
             .is_ok_and(|key| contracts.iter().any(|contract| contract.dataset == key.dataset));
         if !processed.remove(&(object.key.as_str(), object.etag.as_str())) && ours {

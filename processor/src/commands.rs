@@ -114,7 +114,7 @@ pub async fn query(cli: &Cli, query: &Query) -> Result<ExitCode> {
 pub async fn lint(cli: &Cli, lint: &Lint) -> Result<ExitCode> {
     let contracts = contracts(&lint.files)?;
     for contract in &contracts {
-        Checker::new(contract).await.map_err(|error| Usage(error.to_string()))?;
+        Checker::new(contract).map_err(|error| Usage(error.to_string()))?;
     }
     let datasets: Vec<&str> = contracts.iter().map(|contract| contract.dataset.as_str()).collect();
     print(cli, &datasets, || format!("no problems in {}", datasets.join(", ")))?;

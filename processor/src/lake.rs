@@ -132,6 +132,18 @@ impl Lake {
         &self.url
     }
 
+    /// Where a table at `path` is or will be. A local directory must exist before delta-rs looks into it.
+    pub(crate) fn table_place(&self, path: &str) -> Result<Url, LakeError> {
+        let read_only = |source| LakeError::ReadOnly { url: self.url.to_string(), source };
+        std::fs::create_dir_all(self.root.join(path)).map_err(read_only)?;
+        self.url.join(path).map_err(|_| LakeError::Url { url: format!("{}{path}", self.url) })
+    }
+
+    /// Whether anything was ever stored at `path`.
+    pub(crate) fn has(&self, path: &str) -> bool {
+        self.root.join(path).is_dir()
+    }
+
     /// Fails with the operating system's word where nothing can be written.
     pub fn check_writable(&self) -> Result<(), LakeError> {
         let probe = self.root.join(format!(".ingot-probe-{:016x}", fastrand::u64(..)));

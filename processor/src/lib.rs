@@ -25,6 +25,7 @@ pub mod promote;
 pub mod quantile;
 pub mod query;
 pub mod redact;
+pub mod report;
 pub mod run;
 pub mod session;
 pub mod silver;

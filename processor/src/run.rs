@@ -10,7 +10,7 @@ use serde::Serialize;
 use tracing::warn;
 
 use crate::bronze::{self, BronzeKey};
-use crate::check::{Checker, CheckerError};
+use crate::check::{Checker, CheckError};
 use crate::contract::Contract;
 use crate::gold::{self, GoldError, Refreshed};
 use crate::lake::{Lake, LakeError};
@@ -60,7 +60,7 @@ pub enum RunError {
     Lake(#[from] LakeError),
     /// A contract's checks.
     #[error(transparent)]
-    Checker(#[from] CheckerError),
+    Checker(#[from] CheckError),
     /// A table.
     #[error(transparent)]
     Table(#[from] TableError),
@@ -82,10 +82,7 @@ pub async fn run(
     progress: impl Fn(u64, u64),
 ) -> Result<RunReport, RunError> {
     lake.check_writable()?;
-    let mut checkers = Vec::with_capacity(contracts.len());
-    for contract in contracts {
-        checkers.push(Checker::new(contract).await?);
-    }
+    let checkers: Vec<Checker> = contracts.iter().map(Checker::new).collect::<Result<_, _>>()?;
     let mut report = RunReport::default();
     let pending = pending(lake, contracts, &mut report).await?;
     let found = pending.values().map(|objects| objects.len() as u64).sum();

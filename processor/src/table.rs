@@ -66,6 +66,9 @@ pub struct Table {
 impl Table {
     /// Opens the table at `path` below the lake; `None` where there is none yet.
     pub async fn open(lake: &Lake, path: &str) -> Result<Option<Self>, TableError> {
+        if !lake.has(path) {
+            return Ok(None);
+        }
         let table = Self::at(lake, path).await?;
         Ok(table.delta.version().is_some().then_some(table))
     }
@@ -104,7 +107,7 @@ impl Table {
     }
 
     async fn at(lake: &Lake, path: &str) -> Result<Self, TableError> {
-        let url = lake.url().join(path).map_err(|error| {
+        let url = lake.table_place(path).map_err(|error| {
             failed("opening", path)(DeltaTableError::generic(error.to_string()))
         })?;
         let delta = DeltaTable::try_from_url(url).await.map_err(failed("opening", path))?;
