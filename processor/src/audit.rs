@@ -171,8 +171,8 @@ async fn balance_bronze(
         .map(|entry| (entry.bronze_key.as_str(), entry.bronze_etag.as_str()))
         .collect();
     for object in &listed {
-        let ours = BronzeKey::parse(&object.key)
-            .is_ok_and(|key| contracts.iter().any(|contract| contract.dataset == key.dataset));
+        let is_dataset = |name: &str| contracts.iter().any(|contract| contract.dataset == name);
+        let ours = BronzeKey::parse(&object.key, is_dataset).is_ok();
         if !processed.remove(&(object.key.as_str(), object.etag.as_str())) && ours {
             balance.in_flight_objects += 1;
         }

@@ -124,7 +124,7 @@ async fn examine_object(
     now_ms: i64,
 ) -> Result<Examined, ObjectError> {
     let bytes = lake.read(&candidate.object.key).await?;
-    Ok(examine(checker, &candidate.key, bytes, now_ms).await?)
+    Ok(examine(checker, &candidate.key, bytes, now_ms)?)
 }
 
 /// The day under which an object's discards are filed: its key's, or that of its last change.

@@ -9,7 +9,7 @@ use chrono::Utc;
 use serde::Serialize;
 use tracing::warn;
 
-use crate::bronze::{self, BronzeKey};
+use crate::bronze::BronzeKey;
 use crate::check::{Checker, CheckError};
 use crate::contract::Contract;
 use crate::gold::{self, GoldError, Refreshed};
@@ -125,11 +125,8 @@ async fn pending(
         if done.contains(&(object.key.clone(), object.etag.clone())) {
             continue;
         }
-        let key = BronzeKey::parse(&object.key).and_then(|key| {
-            let known = contracts.iter().any(|contract| contract.dataset == key.dataset);
-            if known { Ok(key) } else { Err(bronze::Skip::Dataset { dataset: key.dataset }) }
-        });
-        match key {
+        let is_dataset = |name: &str| contracts.iter().any(|contract| contract.dataset == name);
+        match BronzeKey::parse(&object.key, is_dataset) {
             Ok(key) => pending.entry(key.dataset.clone()).or_default().push(Candidate { object, key }),
             Err(skip) => {
                 report.skipped += 1;
