@@ -3,10 +3,10 @@
 //! All arithmetic wraps, so any `i64` may come.
 
 /// Errors are averaged over about this many values (a power of two).
-const ERROR_SHIFT: u32 = 4;
+const ERROR_SHIFT: u32 = 6;
 
 /// The running mean and the mean slope move by this power of two per value.
-const MEAN_SHIFT: u32 = 4;
+const MEAN_SHIFT: u32 = 5;
 
 /// A series' recent past.
 #[derive(Clone, Copy, Debug)]

@@ -25,6 +25,9 @@ impl Probability {
     /// Even odds, nothing learned.
     pub(crate) const EVEN: Self = Self(0x8000);
 
+    /// Even odds that are likely to stay so: learned slowly from the start.
+    pub(crate) const SURE: Self = Self(0x780B);
+
     /// The probability of yes, in 1/4096.
     #[inline(always)]
     pub(crate) fn yes(self) -> u32 {
