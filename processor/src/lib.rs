@@ -1,1 +1,9 @@
-//! Placeholder.
+//! Processor.
+
+pub mod bronze;
+pub mod check;
+pub mod conform;
+pub mod contract;
+pub mod decode;
+pub mod examine;
+pub mod redact;
