@@ -171,3 +171,6 @@ fn accepted(
     let schema = Schema::new([contract.row_schema().fields(), &[ordinal][..]].concat());
     RecordBatch::try_new(Arc::new(schema), rows.columns().to_vec())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,8 @@
 //! Personal data out of everything that is kept: accepted rows, and the records of discarded ones.
 //!
 //! Declared columns are masked, dropped or scanned. A discarded record is scanned in every text, since
-//! a value may stand where it does not belong; a key keeps its digits, so that the row can be traced.
+//! a value may stand where it does not belong; a key that fits its pattern keeps its digits, so that
+//! the row can be traced.
 //! Text that could not be parsed is scanned as a whole, and what follows the name of a masked or
 //! dropped column is masked: best effort, because broken text has no certain fields.
 //! Redacting twice changes nothing.
@@ -47,6 +48,7 @@ struct RedactedColumn {
     name: String,
     redact: Redact,
     key: bool,
+    pattern: Option<Regex>,
     text: bool,
 }
 
@@ -60,6 +62,7 @@ impl Redactor {
                 name: column.name.clone(),
                 redact: column.redact,
                 key: contract.key.contains(&column.name),
+                pattern: column.pattern.clone(),
                 text: column.logical_type == LogicalType::String,
             })
             .collect();
@@ -149,7 +152,7 @@ impl Redactor {
             Some(column) if value != "null" && column.redact == Redact::Mask => Cow::Owned(quoted(MASK)),
             Some(column) if column.redact == Redact::Drop => Cow::Borrowed("null"),
             Some(column) if !column.text && is_number(value) => Cow::Borrowed(value),
-            Some(column) if column.key => scanned(value, scan_emails),
+            Some(column) if column.is_key(value) => scanned(value, scan_emails),
             _ => scanned(value, scan),
         }
     }
@@ -158,6 +161,12 @@ impl Redactor {
 impl RedactedColumn {
     fn hidden(&self) -> bool {
         matches!(self.redact, Redact::Mask | Redact::Drop)
+    }
+
+    /// Whether the JSON value can be a key here.
+    fn is_key(&self, value: &str) -> bool {
+        let text = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+        self.key && text.is_some_and(|text| self.pattern.as_ref().is_none_or(|pattern| pattern.is_match(text)))
     }
 }
 
