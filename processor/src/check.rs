@@ -1,0 +1,203 @@
+//! The contract's checks: SQL predicates, planned once, evaluated over a batch in one pass.
+//!
+//! A predicate reads the row's columns by name (or as `rows.<column>`, where a reference has a column
+//! of that name too) and a reference's as `<reference>.<column>`; they are NULL where the row's value
+//! is not in the list. TRUE marks a bad row; NULL does not. `now()` is the time that the caller gives,
+//! so that the same object gets the same verdict on any clock. A predicate sees one row: aggregates,
+//! windows, subqueries and volatile functions are refused when the checker is made.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, StringArray, UInt32Array,
+};
+use datafusion::arrow::compute::{prep_null_mask_filter, take};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::error::ArrowError;
+use datafusion::common::{DFSchema, DFSchemaRef, TableReference};
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::execution_props::ExecutionProps;
+use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
+use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
+use datafusion::prelude::SessionContext;
+
+use crate::contract::{Contract, Reference};
+use crate::redact::Redactor;
+
+/// A contract's check that cannot be run.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// The predicate is not SQL over this contract's columns.
+    #[error("contract {dataset}, check {check}: {problem}; correct its `implementation`")]
+    Predicate {
+        /// The contract.
+        dataset: String,
+        /// The check.
+        check: String,
+        /// What the planner said.
+        problem: String,
+    },
+    /// The columns and references cannot stand beside each other.
+    #[error("contract {dataset}: {problem}")]
+    Schema {
+        /// The contract.
+        dataset: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The predicate was planned, and failed on this batch.
+    #[error("contract {dataset}, check {check}, over {rows} rows: {problem}")]
+    Evaluate {
+        /// The contract.
+        dataset: String,
+        /// The check.
+        check: String,
+        /// Rows in the batch.
+        rows: usize,
+        /// What the engine said; it never holds a row's values.
+        problem: String,
+    },
+}
+
+/// A contract whose checks are planned; made once, used for every object of the dataset.
+pub struct Checker {
+    contract: Contract,
+    redactor: Redactor,
+    predicates: Vec<Expr>,
+    planned: DFSchemaRef,
+    joined: SchemaRef,
+}
+
+/// For each check of the contract, in order: the rows that fail it, without NULLs.
+pub struct Verdicts(pub Vec<BooleanArray>);
+
+impl Checker {
+    /// Plans every check against the contract's columns and references.
+    pub fn new(contract: &Contract) -> Result<Self, CheckError> {
+        let dataset = &contract.dataset;
+        let planned = Arc::new(plan_schema(contract).map_err(|error| CheckError::Schema {
+            dataset: dataset.clone(),
+            problem: error.strip_backtrace(),
+        })?);
+        let session = SessionContext::new();
+        let predicates = contract
+            .checks
+            .iter()
+            .map(|check| {
+                plan(&session, &check.predicate, &planned).map_err(|problem| CheckError::Predicate {
+                    dataset: dataset.clone(),
+                    check: check.id.clone(),
+                    problem,
+                })
+            })
+            .collect::<Result<_, _>>()?;
+        let joined = Arc::new(planned.as_arrow().clone());
+        let checker =
+            Self { contract: contract.clone(), redactor: Redactor::new(contract), predicates, planned, joined };
+        // What only shows at run time (a function without an implementation, a bad literal) shows now.
+        checker.verdicts(&RecordBatch::new_empty(nullable(contract)), 0)?;
+        Ok(checker)
+    }
+
+    /// The contract that is checked.
+    pub fn contract(&self) -> &Contract {
+        &self.contract
+    }
+
+    /// What takes the contract's personal data out of rows and records.
+    pub fn redactor(&self) -> &Redactor {
+        &self.redactor
+    }
+
+    /// Evaluates every check over `rows`: the contract's columns in order, all of them nullable.
+    /// `now_ms` (milliseconds since 1970-01-01 UTC) is what `now()` gives.
+    pub fn verdicts(&self, rows: &RecordBatch, now_ms: i64) -> Result<Verdicts, CheckError> {
+        let failed = |check: usize, problem: String| CheckError::Evaluate {
+            dataset: self.contract.dataset.clone(),
+            check: self.contract.checks.get(check).map_or_else(String::new, |check| check.id.clone()),
+            rows: rows.num_rows(),
+            problem,
+        };
+        let joined = self.join(rows).map_err(|error| failed(0, error.to_string()))?;
+        let mut verdicts = Vec::with_capacity(self.predicates.len());
+        for (check, predicate) in self.predicates.iter().enumerate() {
+            let verdict = self
+                .at_time(predicate.clone(), now_ms)
+                .and_then(|predicate| predicate.evaluate(&joined))
+                .and_then(|value| value.into_array(joined.num_rows()))
+                .map_err(|error| failed(check, error.strip_backtrace()))?;
+            let verdict = verdict.as_boolean();
+            verdicts.push(if verdict.null_count() > 0 { prep_null_mask_filter(verdict) } else { verdict.clone() });
+        }
+        Ok(Verdicts(verdicts))
+    }
+
+    /// The rows with each reference's columns beside them: a left join, without moving a row.
+    fn join(&self, rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+        let mut columns: Vec<ArrayRef> = rows.columns().to_vec();
+        for reference in &self.contract.references {
+            let places = places(reference, rows.column_by_name(&reference.on));
+            for column in reference.rows.columns() {
+                columns.push(take(column, &places, None)?);
+            }
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+        RecordBatch::try_new_with_options(Arc::clone(&self.joined), columns, &options)
+    }
+
+    /// The predicate with `now()` as a constant, ready to run.
+    fn at_time(&self, predicate: Expr, now_ms: i64) -> Result<Arc<dyn PhysicalExpr>, DataFusionError> {
+        let now = DateTime::<Utc>::from_timestamp_millis(now_ms);
+        let context = SimplifyContext::builder()
+            .with_schema(Arc::clone(&self.planned))
+            .with_query_execution_start_time(now)
+            .build();
+        let predicate = ExprSimplifier::new(context).simplify(predicate)?;
+        create_physical_expr(&predicate, &self.planned, &ExecutionProps::new(), &Default::default())
+    }
+}
+
+/// The contract's columns as a batch has them before its bad rows are taken out.
+pub(crate) fn nullable(contract: &Contract) -> SchemaRef {
+    let fields: Vec<Field> =
+        contract.row_schema().fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
+    Arc::new(Schema::new(fields))
+}
+
+fn plan_schema(contract: &Contract) -> Result<DFSchema, DataFusionError> {
+    let mut schema = DFSchema::try_from_qualified_schema("rows", &nullable(contract))?;
+    for reference in &contract.references {
+        let columns = DFSchema::try_from_qualified_schema(
+            TableReference::bare(reference.name.clone()),
+            &reference.rows.schema(),
+        )?;
+        schema = schema.join(&columns)?;
+    }
+    Ok(schema)
+}
+
+fn plan(session: &SessionContext, sql: &str, schema: &DFSchemaRef) -> Result<Expr, String> {
+    let problem = |error: DataFusionError| error.strip_backtrace();
+    let expr = session.parse_sql_expr(sql, schema).map_err(problem)?;
+    if expr.is_volatile() {
+        return Err("a volatile function gives another verdict on each reading of the same object".into());
+    }
+    let context = SimplifyContext::builder().with_schema(Arc::clone(schema)).build();
+    let expr = ExprSimplifier::new(context).coerce(expr, schema).map_err(problem)?;
+    use datafusion::logical_expr::ExprSchemable;
+    match expr.get_type(schema.as_ref()).map_err(problem)? {
+        DataType::Boolean => Ok(expr),
+        other => Err(format!("it gives {other}, not TRUE or FALSE")),
+    }
+}
+
+/// For each row its place in the reference's list, or NULL.
+fn places(reference: &Reference, values: Option<&ArrayRef>) -> UInt32Array {
+    let Some(values) = values.and_then(|values| values.as_any().downcast_ref::<StringArray>()) else {
+        return UInt32Array::new_null(0);
+    };
+    values.iter().map(|value| value.and_then(|value| reference.places.get(value).copied())).collect()
+}

@@ -1,0 +1,103 @@
+//! A contract as it is written: the part of the Open Data Contract Standard v3.1 that Ingot reads.
+//!
+//! Keys that the standard has and Ingot does not need (servers, slaProperties, team …) are passed over.
+//! What the standard leaves open stands under `customProperties`; [`super::Contract::parse`] judges it.
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+/// The whole file.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Document {
+    pub api_version: String,
+    pub kind: String,
+    pub id: String,
+    pub name: Option<String>,
+    pub version: String,
+    #[serde(default)]
+    pub schema: Vec<Table>,
+    #[serde(default)]
+    pub custom_properties: Vec<Custom>,
+}
+
+/// One object of `schema`; a dataset has one.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Table {
+    pub description: Option<String>,
+    #[serde(default)]
+    pub properties: Vec<Property>,
+    #[serde(default)]
+    pub quality: Vec<Quality>,
+}
+
+/// A column.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Property {
+    pub name: String,
+    pub logical_type: String,
+    pub physical_type: Option<String>,
+    #[serde(default)]
+    pub logical_type_options: TypeOptions,
+    #[serde(default)]
+    pub required: bool,
+    #[serde(default)]
+    pub primary_key: bool,
+    pub primary_key_position: Option<i64>,
+    pub description: Option<String>,
+    #[serde(default)]
+    pub custom_properties: Vec<Custom>,
+}
+
+/// What narrows a logical type.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct TypeOptions {
+    pub pattern: Option<String>,
+}
+
+/// A quality rule; Ingot runs those of `engine: ingot`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Quality {
+    pub id: Option<String>,
+    pub description: Option<String>,
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    pub engine: Option<String>,
+    pub severity: Option<String>,
+    pub implementation: Option<Value>,
+}
+
+/// A property that the standard does not know.
+#[derive(Debug, Deserialize)]
+pub(super) struct Custom {
+    pub property: String,
+    pub value: Value,
+}
+
+/// The value of the custom property `references`, one list.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ReferenceList {
+    pub name: String,
+    pub on: String,
+    pub rows: Vec<Map<String, Value>>,
+}
+
+/// The value of the custom property `gold`, one query.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Gold {
+    pub name: String,
+    #[serde(default)]
+    pub description: String,
+    pub window: String,
+    pub sql: String,
+}
+
+/// The custom property's value, if it is there.
+pub(super) fn custom<'a>(properties: &'a [Custom], name: &str) -> Option<&'a Value> {
+    properties.iter().find(|custom| custom.property == name).map(|custom| &custom.value)
+}

@@ -1,0 +1,176 @@
+//! The middle of the road, as a table of contents: an object's bytes become accepted rows and discard
+//! rows. `decode` gives rows, `conform` types them, `check` judges them, `redact` takes personal data out.
+//!
+//! Pure: bytes and time are arguments. Nothing is lost: every row is accepted or discarded, with every
+//! rule that it failed. Duplicates are not looked for here; silver knows what it has.
+
+mod judge;
+mod record;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use datafusion::arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch};
+use datafusion::arrow::compute::filter_record_batch;
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema};
+use datafusion::arrow::error::ArrowError;
+
+use crate::bronze::BronzeKey;
+use crate::check::{CheckError, Checker};
+use crate::conform::{Conformed, Conformer};
+use crate::contract::Contract;
+use crate::decode::{Fault, OBJECT_BYTES_MAX, Object, Span};
+
+use judge::{Stop, judge};
+use record::Records;
+
+/// Column of [`Examined::accepted`] with each row's place in its object.
+pub const ORDINAL: &str = "ordinal";
+
+/// What an object holds.
+#[derive(Debug)]
+pub struct Examined {
+    /// The contract's columns, redacted, and [`ORDINAL`]; in the order of the object.
+    pub accepted: RecordBatch,
+    /// In the order of the object.
+    pub discards: Vec<DiscardRow>,
+    /// Rows in the object: accepted and discarded ones.
+    pub rows_in: u64,
+    /// Accepted rows that failed a check of severity `warn`, by check.
+    pub warnings: BTreeMap<String, u64>,
+    /// Rows with a field that the contract does not know, by the field's name.
+    pub unknown_fields: BTreeMap<String, u64>,
+}
+
+/// A row that is not accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiscardRow {
+    /// Its place in the object, from 0.
+    pub ordinal: i64,
+    /// Every rule that it failed; the first one names its reason.
+    pub rules: Vec<String>,
+    /// What it was, after redaction, at most [`crate::redact::RECORD_BYTES_MAX`] bytes.
+    pub record: String,
+    /// First byte in the decompressed object.
+    pub byte_offset: i64,
+    /// Bytes there; for a reading, those of its frame.
+    pub byte_len: i64,
+}
+
+/// An object that gives no rows; the others go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ExamineError {
+    /// It does not fit into memory.
+    #[error("{key} has {bytes} bytes, at most {OBJECT_BYTES_MAX} are examined; split it")]
+    TooLarge {
+        /// The object.
+        key: String,
+        /// Its size.
+        bytes: usize,
+    },
+    /// A check of severity `fail` found bad rows.
+    #[error("{key}: {rows} row(s) fail the check {check}, whose severity is fail")]
+    Failed {
+        /// The object.
+        key: String,
+        /// The check.
+        check: String,
+        /// Rows that fail it.
+        rows: usize,
+    },
+    /// A check could not be evaluated.
+    #[error("{key}: {source}")]
+    Check {
+        /// The object.
+        key: String,
+        /// Why.
+        source: CheckError,
+    },
+    /// The columns do not make a batch.
+    #[error("{key}: {source}")]
+    Batch {
+        /// The object.
+        key: String,
+        /// Why.
+        source: ArrowError,
+    },
+}
+
+/// Decodes, types, checks and redacts one object. `now_ms`: milliseconds since 1970-01-01 UTC.
+pub fn examine(checker: &Checker, key: &BronzeKey, bytes: Bytes, now_ms: i64) -> Result<Examined, ExamineError> {
+    if bytes.len() > OBJECT_BYTES_MAX {
+        return Err(ExamineError::TooLarge { key: key.key.clone(), bytes: bytes.len() });
+    }
+    let batch_error = |source| ExamineError::Batch { key: key.key.clone(), source };
+    let contract = checker.contract();
+
+    let object = Object::open(key, bytes);
+    let mut conformer = Conformer::new(contract);
+    let mut spans: Vec<Span> = Vec::new();
+    let mut faults: Vec<(Span, Fault)> = Vec::new();
+    let unknown = object.rows(key.format, contract, |span, row| match row {
+        Ok(fields) => {
+            conformer.push(fields);
+            spans.push(span);
+        }
+        Err(fault) => faults.push((span, fault)),
+    });
+    let Conformed { rows, misfits } = conformer.finish().map_err(batch_error)?;
+
+    let verdicts = checker
+        .verdicts(&rows, now_ms)
+        .map_err(|source| ExamineError::Check { key: key.key.clone(), source })?;
+    let judged = judge(contract, rows.num_rows(), misfits, &verdicts)
+        .map_err(|Stop { check, rows }| ExamineError::Failed { key: key.key.clone(), check, rows })?;
+
+    let records = Records::new(checker, &object, key.format);
+    let broken = faults.into_iter().map(|(span, fault)| {
+        let record = records.broken(span, &fault);
+        discard(span, vec![fault.rule().into()], record)
+    });
+    let bad = judged.discarded.into_iter().map(|(row, rules)| {
+        let span = spans[row];
+        discard(span, rules, records.whole(span))
+    });
+    let mut discards: Vec<DiscardRow> = broken.chain(bad).collect();
+    discards.sort_by_key(|row| row.ordinal);
+
+    let rows = accepted(contract, &rows, &spans, &judged.accepted).map_err(batch_error)?;
+    let accepted = checker.redactor().rows(&rows).map_err(batch_error)?;
+    let rows_in = (accepted.num_rows() + discards.len()) as u64;
+    let mut unknown_fields = BTreeMap::new();
+    for (name, rows) in unknown.0 {
+        *unknown_fields.entry(checker.redactor().field_name(&name)).or_default() += rows;
+    }
+    Ok(Examined { accepted, discards, rows_in, warnings: judged.warnings, unknown_fields })
+}
+
+fn discard(span: Span, rules: Vec<String>, record: String) -> DiscardRow {
+    DiscardRow {
+        ordinal: span.ordinal,
+        rules,
+        record,
+        byte_offset: span.offset as i64,
+        byte_len: span.len as i64,
+    }
+}
+
+/// The accepted rows with their places, under the contract's schema.
+fn accepted(
+    contract: &Contract,
+    rows: &RecordBatch,
+    spans: &[Span],
+    accepted: &BooleanArray,
+) -> Result<RecordBatch, ArrowError> {
+    let ordinals: ArrayRef = Arc::new(spans.iter().map(|span| span.ordinal).collect::<Int64Array>());
+    let ordinal: FieldRef = Arc::new(Field::new(ORDINAL, DataType::Int64, false));
+    let nullable = Schema::new([rows.schema().fields(), &[ordinal.clone()][..]].concat());
+    let rows = RecordBatch::try_new(Arc::new(nullable), [rows.columns(), &[ordinals]].concat())?;
+    let rows = filter_record_batch(&rows, accepted)?;
+    let schema = Schema::new([contract.row_schema().fields(), &[ordinal][..]].concat());
+    RecordBatch::try_new(Arc::new(schema), rows.columns().to_vec())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,76 @@
+//! A discarded row's record: what stood in the object, redacted.
+
+use std::borrow::Cow;
+
+use serde_json::Value;
+
+use crate::bronze::Format;
+use crate::check::Checker;
+use crate::conform::decimal::is_number;
+use crate::contract::LogicalType;
+use crate::decode::{Fault, Object, Span};
+
+/// The records of one object.
+pub(super) struct Records<'a> {
+    checker: &'a Checker,
+    object: &'a Object,
+    format: Format,
+    csv_header: Vec<String>,
+}
+
+impl<'a> Records<'a> {
+    pub(super) fn new(checker: &'a Checker, object: &'a Object, format: Format) -> Self {
+        let csv_header = match format {
+            Format::Csv => object.csv_header(),
+            Format::Ndjson => Vec::new(),
+        };
+        Self { checker, object, format, csv_header }
+    }
+
+    /// The record of a row that had fields.
+    pub(super) fn whole(&self, span: Span) -> String {
+        let redactor = self.checker.redactor();
+        let bytes = self.object.slice(span);
+        match self.format {
+            Format::Ndjson => match std::str::from_utf8(bytes) {
+                Ok(text) => redactor.json_record(text),
+                Err(_) => redactor.broken_record(bytes),
+            },
+            Format::Csv => {
+                let fields = Object::csv_fields(bytes);
+                let named = self.csv_header.iter().zip(&fields);
+                redactor.record(named.map(|(name, field)| (name.as_str(), self.csv_value(name, field))))
+            }
+        }
+    }
+
+    /// The record of a row that had none.
+    pub(super) fn broken(&self, span: Span, fault: &Fault) -> String {
+        let redactor = self.checker.redactor();
+        let bytes = self.object.slice(span);
+        match (self.format, fault) {
+            (_, Fault::Gz(problem)) => match redactor.broken_record(bytes) {
+                rest if rest.is_empty() => problem.to_string(),
+                rest => format!("{problem}: {rest}"),
+            },
+            (Format::Ndjson, Fault::DuplicateKey) => self.whole(span),
+            (Format::Csv, Fault::RaggedRow { .. } | Fault::DuplicateKey | Fault::NotUtf8) => {
+                let header: Vec<&str> = self.csv_header.iter().map(String::as_str).collect();
+                redactor.ragged_record(&header, Object::csv_fields(bytes).iter().map(String::as_str))
+            }
+            _ => redactor.broken_record(bytes),
+        }
+    }
+
+    /// A CSV field as JSON: a number where its column holds numbers, else text; empty is null.
+    fn csv_value<'f>(&self, name: &str, field: &'f str) -> Cow<'f, str> {
+        let columns = &self.checker.contract().columns;
+        let holds_text =
+            columns.iter().all(|column| column.name != name || column.logical_type == LogicalType::String);
+        match field {
+            "" => Cow::Borrowed("null"),
+            number if !holds_text && is_number(number) => Cow::Borrowed(number),
+            text => Cow::Owned(Value::from(text).to_string()),
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Personal data out of everything that is kept: accepted rows, and the records of discarded ones.
+//!
+//! Declared columns are masked, dropped or scanned. A discarded record is scanned in every text, since
+//! a value may stand where it does not belong; a key that fits its pattern keeps its digits, so that
+//! the row can be traced.
+//! Text that could not be parsed is scanned as a whole, and what follows the name of a masked or
+//! dropped column is masked: best effort, because broken text has no certain fields.
+//! Redacting twice changes nothing.
+
+mod scan;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, new_null_array};
+use datafusion::arrow::error::ArrowError;
+use regex::Regex;
+use serde_json::Value;
+
+use crate::contract::{Contract, LogicalType, Redact};
+use crate::decode::json;
+
+pub use scan::{EMAIL, PHONE, scan};
+use scan::{scan_emails, suspicious};
+
+/// What stands for a masked value.
+pub const MASK: &str = "[REDACTED]";
+
+/// Longest record of a discarded row, in bytes; a longer one is cut, and says so.
+pub const RECORD_BYTES_MAX: usize = 16 * 1024;
+
+/// Text beyond this is not even scanned, only cut away: twice the record, for what scanning shortens.
+const SCANNED_BYTES_MAX: usize = 2 * RECORD_BYTES_MAX;
+
+/// Longest e-mail address, in bytes (RFC 5321): what is given up before a cut, since it may split one.
+const ADDRESS_BYTES_MAX: usize = 320;
+
+const CUT: &str = " [cut]";
+
+/// A contract's redaction.
+pub struct Redactor {
+    columns: Vec<RedactedColumn>,
+    /// Finds the values of masked and dropped columns in text that could not be parsed.
+    named: Option<Regex>,
+}
+
+struct RedactedColumn {
+    name: String,
+    redact: Redact,
+    key: bool,
+    pattern: Option<Regex>,
+    text: bool,
+}
+
+impl Redactor {
+    /// The redaction that the contract declares.
+    pub fn new(contract: &Contract) -> Self {
+        let columns: Vec<RedactedColumn> = contract
+            .columns
+            .iter()
+            .map(|column| RedactedColumn {
+                name: column.name.clone(),
+                redact: column.redact,
+                key: contract.key.contains(&column.name),
+                pattern: column.pattern.clone(),
+                text: column.logical_type == LogicalType::String,
+            })
+            .collect();
+        let hidden: Vec<&str> = columns.iter().filter(|c| c.hidden()).map(|c| c.name.as_str()).collect();
+        Self { named: named_values(&hidden), columns }
+    }
+
+    /// The batch with its declared columns redacted; columns that the contract does not have stay.
+    pub fn rows(&self, rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+        let mut columns: Vec<ArrayRef> = rows.columns().to_vec();
+        for column in &self.columns {
+            let Some((place, _)) = rows.schema_ref().column_with_name(&column.name) else { continue };
+            let values = &columns[place];
+            columns[place] = match column.redact {
+                Redact::None => continue,
+                Redact::Drop => new_null_array(values.data_type(), values.len()),
+                Redact::Mask => map_text(values, |_| Cow::Borrowed(MASK)),
+                Redact::Scan => map_text(values, scan),
+            };
+        }
+        RecordBatch::try_new(rows.schema(), columns)
+    }
+
+    /// A record that parsed: a JSON object's text. Field order and number texts stay as they were.
+    pub fn json_record(&self, text: &str) -> String {
+        match json::pairs(text) {
+            Some(pairs) => {
+                self.record(pairs.iter().map(|(name, value)| (name.as_str(), Cow::Borrowed(value.get()))))
+            }
+            None => self.broken_record(text.as_bytes()),
+        }
+    }
+
+    /// A record of named values, each of them JSON, as a JSON object.
+    pub fn record<'a>(&self, fields: impl Iterator<Item = (&'a str, Cow<'a, str>)>) -> String {
+        let mut record = String::from("{");
+        for (name, value) in fields {
+            if record.len() > 1 {
+                record.push(',');
+            }
+            record.push_str(&quoted(&scan(name)));
+            record.push(':');
+            record.push_str(&self.value(name, &value));
+        }
+        record.push('}');
+        cut(record)
+    }
+
+    /// A CSV record whose fields do not fit the header, as a JSON array. Which value belongs to which
+    /// column is not known, so all from the first masked or dropped column on are masked.
+    pub fn ragged_record<'a>(&self, header: &[&str], fields: impl Iterator<Item = &'a str>) -> String {
+        let hidden = |name: &&str| self.columns.iter().any(|column| column.name == **name && column.hidden());
+        let first_hidden = header.iter().position(|name| hidden(&name)).unwrap_or(usize::MAX);
+        let fields: Vec<Cow<'_, str>> = fields
+            .enumerate()
+            .map(|(place, field)| if place < first_hidden { scan(field) } else { Cow::Borrowed(MASK) })
+            .collect();
+        cut(Value::from(fields).to_string())
+    }
+
+    /// Bytes that could not be parsed, as text.
+    pub fn broken_record(&self, bytes: &[u8]) -> String {
+        let seen = &bytes[..bytes.len().min(SCANNED_BYTES_MAX)];
+        let text = String::from_utf8_lossy(seen);
+        let masked = match &self.named {
+            Some(named) => named.replace_all(&text, format!("${{name}}\"{MASK}\"")),
+            None => Cow::Borrowed(text.as_ref()),
+        };
+        let mut record = scan(&masked).into_owned();
+        if seen.len() < bytes.len() {
+            // The cut may have split an address or a number, which the scan then did not know.
+            record.truncate(record.floor_char_boundary(record.len().saturating_sub(ADDRESS_BYTES_MAX)));
+            record.push_str(CUT);
+        }
+        cut(record)
+    }
+
+    /// The name of a field that the contract does not know, fit for a report.
+    pub fn field_name(&self, name: &str) -> String {
+        scan(name).chars().take(64).collect()
+    }
+
+    /// The JSON value of the named field, redacted, as JSON.
+    fn value<'a>(&self, name: &str, value: &'a str) -> Cow<'a, str> {
+        let column = self.columns.iter().find(|column| column.name == name);
+        match column {
+            Some(column) if value != "null" && column.redact == Redact::Mask => Cow::Owned(quoted(MASK)),
+            Some(column) if column.redact == Redact::Drop => Cow::Borrowed("null"),
+            Some(column) if !column.text && is_number(value) => Cow::Borrowed(value),
+            Some(column) if column.is_key(value) => scanned(value, scan_emails),
+            _ => scanned(value, scan),
+        }
+    }
+}
+
+impl RedactedColumn {
+    fn hidden(&self) -> bool {
+        matches!(self.redact, Redact::Mask | Redact::Drop)
+    }
+
+    /// Whether the JSON value can be a key here.
+    fn is_key(&self, value: &str) -> bool {
+        let text = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+        self.key && text.is_some_and(|text| self.pattern.as_ref().is_none_or(|pattern| pattern.is_match(text)))
+    }
+}
+
+/// `"name": value` for each of the names, the value as far as broken JSON shows it: a string to its
+/// closing quote or the end, a list or object to the end, anything else to the next comma or bracket.
+#[expect(clippy::expect_used, reason = "the names are escaped, and the rest is a constant that a test compiles")]
+fn named_values(names: &[&str]) -> Option<Regex> {
+    if names.is_empty() {
+        return None;
+    }
+    let names: Vec<String> = names.iter().map(|name| regex::escape(name)).collect();
+    let pattern = format!(
+        r#"(?is)(?<name>["']?(?:{})["']?\s*[:=]\s*)(?:"(?:[^"\\]|\\.)*"?|'[^']*'?|[\[{{].*|[^,}}\]\s"']+)"#,
+        names.join("|")
+    );
+    Some(Regex::new(&pattern).expect("escaped names in a constant pattern compile, by test"))
+}
+
+fn map_text<'a>(values: &'a ArrayRef, redact: impl Fn(&'a str) -> Cow<'a, str>) -> ArrayRef {
+    match values.as_string_opt::<i32>() {
+        Some(texts) => Arc::new(texts.iter().map(|text| text.map(&redact)).collect::<StringArray>()),
+        // The contract allows mask and scan on text only; anything else would be a caller's mistake.
+        None => new_null_array(values.data_type(), values.len()),
+    }
+}
+
+fn scanned(value: &str, scan: fn(&str) -> Cow<'_, str>) -> Cow<'_, str> {
+    if !suspicious(value) {
+        return Cow::Borrowed(value);
+    }
+    match serde_json::from_str::<Value>(value) {
+        Ok(mut parsed) => {
+            if scan_value(&mut parsed, scan) { Cow::Owned(parsed.to_string()) } else { Cow::Borrowed(value) }
+        }
+        // Too deep or too large a number for a value: text then.
+        Err(_) => Cow::Owned(quoted(&scan(value))),
+    }
+}
+
+/// Scans texts, field names and numbers in place; whether anything was found.
+fn scan_value(value: &mut Value, scan: fn(&str) -> Cow<'_, str>) -> bool {
+    match value {
+        Value::Null | Value::Bool(_) => false,
+        Value::String(text) => replace_if_found(text, scan),
+        Value::Number(number) => {
+            let mut text = number.to_string();
+            let found = replace_if_found(&mut text, scan);
+            if found {
+                *value = Value::String(text);
+            }
+            found
+        }
+        Value::Array(values) => values.iter_mut().fold(false, |found, value| scan_value(value, scan) | found),
+        Value::Object(fields) => {
+            let mut found = false;
+            let scanned = std::mem::take(fields).into_iter().map(|(mut name, mut value)| {
+                found |= replace_if_found(&mut name, scan) | scan_value(&mut value, scan);
+                (name, value)
+            });
+            let scanned = scanned.collect();
+            *fields = scanned;
+            found
+        }
+    }
+}
+
+fn replace_if_found(text: &mut String, scan: fn(&str) -> Cow<'_, str>) -> bool {
+    let found = match scan(text) {
+        Cow::Owned(scanned) if scanned != *text => scanned,
+        _ => return false,
+    };
+    *text = found;
+    true
+}
+
+fn is_number(value: &str) -> bool {
+    value.starts_with(|c: char| c == '-' || c.is_ascii_digit())
+}
+
+fn quoted(text: &str) -> String {
+    Value::from(text).to_string()
+}
+
+fn cut(mut record: String) -> String {
+    if record.len() > RECORD_BYTES_MAX {
+        record.truncate(record.floor_char_boundary(RECORD_BYTES_MAX - CUT.len()));
+        record.push_str(CUT);
+    }
+    record
+}
