@@ -34,7 +34,14 @@ impl<const BYTES: usize> Default for FrameReader<BYTES> {
 impl<const BYTES: usize> FrameReader<BYTES> {
     /// A reader at offset 0 of a stream.
     pub const fn new() -> Self {
-        Self { bytes: [0; BYTES], len: 0, offset: 0, skipping: false, skipped_runs: 0, skipped_bytes: 0 }
+        Self {
+            bytes: [0; BYTES],
+            len: 0,
+            offset: 0,
+            skipping: false,
+            skipped_runs: 0,
+            skipped_bytes: 0,
+        }
     }
 
     /// Takes bytes off `input` up to the end of the next frame and gives it, or takes them all and
@@ -53,7 +60,11 @@ impl<const BYTES: usize> FrameReader<BYTES> {
                 continue;
             }
             let (start, end) = (self.offset - 1 - len as u64, self.offset);
-            return Some(Cut { stuffed: &mut self.bytes[..len], start, end });
+            return Some(Cut {
+                stuffed: &mut self.bytes[..len],
+                start,
+                end,
+            });
         }
         None
     }

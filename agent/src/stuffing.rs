@@ -30,7 +30,12 @@ pub(crate) struct Stuffer<F: FnMut(&[u8])> {
 
 impl<F: FnMut(&[u8])> Stuffer<F> {
     pub(crate) fn new(out: F) -> Self {
-        Self { block: [0; BLOCK_BYTES_MAX], len: 1, written: 0, out }
+        Self {
+            block: [0; BLOCK_BYTES_MAX],
+            len: 1,
+            written: 0,
+            out,
+        }
     }
 
     pub(crate) fn write(&mut self, bytes: &[u8]) {

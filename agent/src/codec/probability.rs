@@ -14,7 +14,8 @@ pub(crate) const BIT_COST_MAX: usize = 10;
 
 /// How far the odds move towards an answer, in 1/65536 of the distance, by age.
 const RATE: [u32; 16] = [
-    30000, 22000, 16384, 13107, 10923, 9362, 8192, 7282, 6554, 5461, 4681, 4096, 3449, 2849, 2427, 2048,
+    30000, 22000, 16384, 13107, 10923, 9362, 8192, 7282, 6554, 5461, 4681, 4096, 3640, 3277, 2979,
+    2731,
 ];
 
 /// The odds that the answer is yes.
@@ -24,6 +25,12 @@ pub(crate) struct Probability(u16);
 impl Probability {
     /// Even odds, nothing learned.
     pub(crate) const EVEN: Self = Self(0x8000);
+
+    /// Nearly even odds that are likely to stay so: learned slowly from the start.
+    pub(crate) const SURE: Self = Self(0x780B);
+
+    /// Odds of one in sixteen, for what is rare from the start.
+    pub(crate) const RARE: Self = Self(0x1001);
 
     /// The probability of yes, in 1/4096.
     #[inline(always)]

@@ -10,7 +10,7 @@ use super::range_coder::BitCoder;
 const STEPS_MAX: usize = 6;
 
 /// Lengths with mantissa odds of their own; longer ones share the last.
-const MANTISSAS: usize = 12;
+const MANTISSAS: usize = 6;
 
 /// No residual costs more bits: zero, sign, usual, longer, steps, two mantissa bits; then raw the
 /// length (6 bits) and 61 bits of mantissa.
@@ -27,9 +27,9 @@ struct Length {
 /// The learned shape of one kind of residual.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Residual {
-    zero: [Probability; 8],
-    sign: [Probability; 4],
-    length: [Length; 4],
+    zero: [Probability; 4],
+    sign: [Probability; 2],
+    length: [Length; 2],
     mantissa: [[Probability; 3]; MANTISSAS],
     /// Running mean of the bit lengths, in 1/256 bit.
     mean: u16,
@@ -43,14 +43,14 @@ pub(crate) struct Residual {
 
 impl Residual {
     pub(crate) const NEW: Self = Self {
-        zero: [Probability::EVEN; 8],
-        sign: [Probability::EVEN; 4],
+        zero: [Probability::EVEN; 4],
+        sign: [Probability::SURE; 2],
         length: [Length {
             usual: Probability::EVEN,
             longer: Probability::EVEN,
             further: [[Probability::EVEN; STEPS_MAX]; 2],
-        }; 4],
-        mantissa: [[Probability::EVEN; 3]; MANTISSAS],
+        }; 2],
+        mantissa: [[Probability::SURE; 3]; MANTISSAS],
         mean: 0,
         seen: 0,
         zeros: 0,
@@ -61,17 +61,21 @@ impl Residual {
     #[inline]
     pub(crate) fn code<C: BitCoder>(&mut self, coder: &mut C, residual: i64) -> i64 {
         let zero = coder.bit(&mut self.zero[usize::from(self.zeros)], residual == 0);
-        self.zeros = (self.zeros << 1 | u8::from(zero)) & 7;
+        self.zeros = (self.zeros << 1 | u8::from(zero)) & 3;
         if zero {
             return 0;
         }
         let negative = coder.bit(&mut self.sign[usize::from(self.signs)], residual < 0);
-        self.signs = (self.signs << 1 | u8::from(negative)) & 3;
+        self.signs = (self.signs << 1 | u8::from(negative)) & 1;
         let magnitude = residual.unsigned_abs();
         let length = self.code_length(coder, 64 - magnitude.leading_zeros());
         let magnitude = self.code_mantissa(coder, magnitude, length);
         let magnitude = magnitude as i64; // 2^63 becomes i64::MIN, which is its own negative
-        if negative { magnitude.wrapping_neg() } else { magnitude }
+        if negative {
+            magnitude.wrapping_neg()
+        } else {
+            magnitude
+        }
     }
 
     #[inline]
@@ -80,7 +84,7 @@ impl Residual {
             coder.raw(u64::from(length.wrapping_sub(1)), 6) as u32 + 1
         } else {
             let rounded = u32::from(self.mean) + 128;
-            let odds = &mut self.length[(rounded >> 6 & 3) as usize];
+            let odds = &mut self.length[(rounded >> 7 & 1) as usize];
             code_around(coder, odds, length, rounded >> 8)
         };
         self.learn_length(length);
@@ -91,7 +95,11 @@ impl Residual {
     fn learn_length(&mut self, length: u32) {
         let sample = (length << 8) as i32;
         let mean = i32::from(self.mean);
-        let mean = if self.seen == 0 { sample } else { mean + ((sample - mean) >> self.seen.min(4)) };
+        let mean = if self.seen == 0 {
+            sample
+        } else {
+            mean + ((sample - mean) >> self.seen.min(3))
+        };
         self.mean = mean as u16;
         self.seen = (self.seen + 1).min(4);
     }
@@ -125,11 +133,19 @@ fn code_around<C: BitCoder>(coder: &mut C, odds: &mut Length, length: u32, usual
         return usual;
     }
     let longer = coder.bit(&mut odds.longer, length > usual);
-    let steps = if longer { length.wrapping_sub(usual) } else { usual.wrapping_sub(length) };
+    let steps = if longer {
+        length.wrapping_sub(usual)
+    } else {
+        usual.wrapping_sub(length)
+    };
     let mut step = 1;
     for further in &mut odds.further[usize::from(longer)] {
         if !coder.bit(further, steps > step) {
-            let length = if longer { usual + step } else { usual.saturating_sub(step) };
+            let length = if longer {
+                usual + step
+            } else {
+                usual.saturating_sub(step)
+            };
             return length.clamp(1, 64);
         }
         step += 1;

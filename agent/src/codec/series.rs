@@ -10,10 +10,12 @@ use super::value::Values;
 /// No series.
 pub(crate) const NONE: u16 = u16::MAX;
 
-/// Misfits, weighed against fits, at which a series is given more decimals.
-const MISFITS_MAX: u8 = 8;
-/// The balance of a new series: its first misfits count at once.
-const MISFITS_START: u8 = 16;
+/// What a value that does not fit the decimals adds to a series' balance; one that fits takes 1.
+const MISFIT: u8 = 8;
+/// The balance at which the series is given more decimals: rare misfits are cheaper to bear.
+const MISFITS_MAX: u8 = 64;
+/// The balance of a new series, and the highest: its first misfits count at once.
+const MISFITS_START: u8 = 80;
 
 /// A device.
 #[derive(Clone, Copy, Debug)]
@@ -28,8 +30,13 @@ pub(crate) struct Device {
 }
 
 impl Device {
-    pub(crate) const NEW: Self =
-        Self { name: Name::EMPTY, boot: 0, clock: Clock::NEW, frame_id: NONE, seq_next: 0 };
+    pub(crate) const NEW: Self = Self {
+        name: Name::EMPTY,
+        boot: 0,
+        clock: Clock::NEW,
+        frame_id: NONE,
+        seq_next: 0,
+    };
 
     /// Forgets what one frame taught.
     pub(crate) fn forget(&mut self) {
@@ -97,7 +104,7 @@ impl Series {
         let Some(decimals) = scale::more_decimals(value, self.decimals) else {
             return (form, None);
         };
-        self.misfits = (self.misfits + 2).min(MISFITS_START);
+        self.misfits = (self.misfits + MISFIT).min(MISFITS_START);
         if self.misfits < MISFITS_MAX {
             return (form, None);
         }
