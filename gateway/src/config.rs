@@ -155,6 +155,13 @@ impl Config {
     }
 }
 
+impl Config {
+    /// The settings as they take effect, a line each.
+    pub fn effective(&self) -> String {
+        format!("{self:#?}")
+    }
+}
+
 impl Overrides {
     fn apply(self, table: &mut Table) {
         if let Some(name) = self.name {
@@ -211,7 +218,9 @@ fn read_i2c(keys: &mut Keys<'_>, name: &str) -> I2cConfig {
         .map(|mut sensor| {
             let chip = sensor.choice("chip", Chip::Bme280, &[("bme280", Chip::Bme280), ("sht4x", Chip::Sht4x)]);
             let period_ms = sensor.number("period_ms", 1_000, 20..=86_400_000) as u32;
-            let address = sensor.number("address", u64::from(chip.address()), 0x08..=0x77) as u8;
+            let addresses = chip.addresses();
+            let allowed = u64::from(*addresses.start())..=u64::from(*addresses.end());
+            let address = sensor.number("address", *allowed.start(), allowed) as u8;
             sensor.end();
             SensorConfig { chip, address, period_ms }
         })

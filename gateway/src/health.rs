@@ -135,7 +135,8 @@ impl Summary {
             in_spool_frames: spool.frames,
             in_spool_readings: spool.readings,
             in_spool_bytes: spool.bytes,
-            damaged_frames: recovered.damaged_frames + spool.damaged_frames,
+            // Those found at start are met again while sending.
+            damaged_frames: recovered.damaged_frames.max(spool.damaged_frames),
             torn_bytes: recovered.torn_bytes,
             poisoned_segments: spool.poisoned_segments,
             refusals: sending.refusals,

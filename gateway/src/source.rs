@@ -8,6 +8,7 @@ use ingot_agent::{Drop, Quality};
 use tokio::sync::{mpsc, watch};
 
 use crate::health::Drops;
+use crate::phase::{Phase, intake_stops};
 
 /// Most samples in a chunk.
 pub const CHUNK_SAMPLES_MAX: usize = 512;
@@ -58,8 +59,8 @@ impl Chunk {
 pub struct Outlet {
     /// Where chunks go.
     pub chunks: mpsc::Sender<Chunk>,
-    /// Turns `true` when intake stops.
-    pub stop: watch::Receiver<bool>,
+    /// Tells when intake stops.
+    pub phase: watch::Receiver<Phase>,
 }
 
 impl Outlet {
@@ -71,7 +72,6 @@ impl Outlet {
 
     /// Waits until intake stops.
     pub async fn stopped(&mut self) {
-        // An error means that the run itself is gone: stopped, too.
-        let _ = self.stop.wait_for(|stop| *stop).await;
+        intake_stops(&mut self.phase).await;
     }
 }

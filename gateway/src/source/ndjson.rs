@@ -203,15 +203,16 @@ impl<'de> Deserialize<'de> for At {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
+    use crate::phase::Phase;
     use proptest::prelude::*;
     use tokio::io::BufReader;
     use tokio::sync::{mpsc, watch};
 
     async fn read_all(text: &[u8], buffer: usize, line_bytes_max: usize) -> (Vec<Sample>, [u64; 4]) {
         let (chunks, mut received) = mpsc::channel(1);
-        let (_keep, stop) = watch::channel(false);
+        let (_keep, phase) = watch::channel(Phase::Running);
         let reader = BufReader::with_capacity(buffer, text);
-        let (read, (samples, drops)) = tokio::join!(read(reader, line_bytes_max, Outlet { chunks, stop }), async {
+        let (read, (samples, drops)) = tokio::join!(read(reader, line_bytes_max, Outlet { chunks, phase }), async {
             let (mut samples, mut drops) = (Vec::new(), [0; 4]);
             while let Some(chunk) = received.recv().await {
                 assert!(chunk.samples.len() <= CHUNK_SAMPLES_MAX);
@@ -272,10 +273,10 @@ mod tests {
     #[tokio::test]
     async fn stop_ends_a_silent_source() {
         let (chunks, _received) = mpsc::channel(1);
-        let (stop_now, stop) = watch::channel(false);
+        let (stop, phase) = watch::channel(Phase::Running);
         let (silent, _open) = tokio::io::simplex(16);
-        let source = tokio::spawn(read(BufReader::new(silent), 100, Outlet { chunks, stop }));
-        stop_now.send(true).unwrap();
+        let source = tokio::spawn(read(BufReader::new(silent), 100, Outlet { chunks, phase }));
+        stop.send(Phase::Sealing(tokio::time::Instant::now())).unwrap();
         tokio::time::timeout(Duration::from_secs(5), source).await.unwrap().unwrap().unwrap();
     }
 

@@ -132,7 +132,10 @@ impl Spool {
         let dirty = {
             let mut inner = self.lock();
             inner.save_cursor(&self.config.dir);
-            inner.active.as_mut().filter(|active| std::mem::take(&mut active.dirty)).map(|active| (active.number, Arc::clone(&active.file)))
+            match &mut inner.active {
+                Some(active) if std::mem::take(&mut active.dirty) => Some((active.number, Arc::clone(&active.file))),
+                _ => None,
+            }
         };
         let Some((number, file)) = dirty else { return Ok(()) };
         file.sync_data().inspect_err(|_| {

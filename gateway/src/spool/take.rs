@@ -120,6 +120,14 @@ impl Spool {
         self.frames.notify_one();
     }
 
+    /// Everything that was being sent is to be sent again, at once.
+    pub fn give_back_all(&self) {
+        for pending in self.lock().pending.values_mut() {
+            pending.retry_at.get_or_insert_with(Instant::now);
+        }
+        self.frames.notify_one();
+    }
+
     /// When the first returned frame may be tried again.
     pub fn retry_at(&self) -> Option<Instant> {
         self.lock().pending.values().filter_map(|pending| pending.retry_at).min()
