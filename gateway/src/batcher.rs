@@ -92,14 +92,22 @@ impl Batcher {
             range,
             spool,
             devices: HashMap::new(),
-            counted: Counted { state_dir, boot, next_seq: HashMap::new() },
+            counted: Counted {
+                state_dir,
+                boot,
+                next_seq: HashMap::new(),
+            },
             open_since: None,
             done: Sealing::default(),
         })
     }
 
     /// Takes chunks until all sources are gone, then seals the rest. Blocks its thread on the disk.
-    pub async fn run(mut self, mut chunks: mpsc::Receiver<Chunk>, mut phase: watch::Receiver<Phase>) -> Sealing {
+    pub async fn run(
+        mut self,
+        mut chunks: mpsc::Receiver<Chunk>,
+        mut phase: watch::Receiver<Phase>,
+    ) -> Sealing {
         loop {
             let age_max = Duration::from_millis(self.config.age_ms_max);
             let due = self.open_since.map(|since| since + age_max);
@@ -125,7 +133,9 @@ impl Batcher {
             self.give_up(cause, chunk.drops.get(cause));
         }
         for sample in &chunk.samples {
-            let (boot, seq) = sample.boot_seq.unwrap_or_else(|| self.counted.next(&sample.device));
+            let (boot, seq) = sample
+                .boot_seq
+                .unwrap_or_else(|| self.counted.next(&sample.device));
             while let Err(wait) = self.push(sample, boot, seq) {
                 self.seal(phase).await;
                 if matches!(wait, Wait::TablesFull) {
@@ -140,7 +150,10 @@ impl Batcher {
         }
         // The age limit holds under a steady stream of chunks, too.
         let age_max = Duration::from_millis(self.config.age_ms_max);
-        if self.open_since.is_some_and(|since| since.elapsed() >= age_max) {
+        if self
+            .open_since
+            .is_some_and(|since| since.elapsed() >= age_max)
+        {
             self.seal(phase).await;
         }
     }
@@ -163,7 +176,12 @@ impl Batcher {
                 }
             }
         }
-        let reading = Reading { seq, at_ms: sample.at_ms, value: sample.value, quality };
+        let reading = Reading {
+            seq,
+            at_ms: sample.at_ms,
+            value: sample.value,
+            quality,
+        };
         match self.batch.push(id, &reading) {
             Ok(()) => {}
             Err(PushError::Full) => return Err(Wait::Full),
@@ -180,21 +198,41 @@ impl Batcher {
     }
 
     /// The series' place, declared if it is new; `None` if the frame cannot carry its names.
-    fn series(&mut self, device: &str, boot: u64, channel: &str) -> Result<Option<&mut Series>, Wait> {
+    fn series(
+        &mut self,
+        device: &str,
+        boot: u64,
+        channel: &str,
+    ) -> Result<Option<&mut Series>, Wait> {
         if !self.devices.contains_key(device) {
             self.devices.insert(device.into(), Vec::new());
         }
-        let Some(known) = self.devices.get_mut(device) else { return Ok(None) };
-        let place = match known.iter().position(|series| series.boot == boot && *series.channel == *channel) {
+        let Some(known) = self.devices.get_mut(device) else {
+            return Ok(None);
+        };
+        let place = match known
+            .iter()
+            .position(|series| series.boot == boot && *series.channel == *channel)
+        {
             Some(place) => place,
             None => {
-                let declared = self.batch.device(device, boot).and_then(|device| self.batch.series(device, channel));
+                let declared = self
+                    .batch
+                    .device(device, boot)
+                    .and_then(|device| self.batch.series(device, channel));
                 let id = match declared {
                     Ok(id) => id,
                     Err(DeclareError::Name) => return Ok(None),
-                    Err(DeclareError::TableFull { .. } | DeclareError::Unknown) => return Err(Wait::TablesFull),
+                    Err(DeclareError::TableFull { .. } | DeclareError::Unknown) => {
+                        return Err(Wait::TablesFull);
+                    }
                 };
-                known.push(Series { boot, channel: channel.into(), id, previous: None });
+                known.push(Series {
+                    boot,
+                    channel: channel.into(),
+                    id,
+                    previous: None,
+                });
                 known.len() - 1
             }
         };
@@ -214,10 +252,16 @@ impl Batcher {
         let room = self.spool.condemn_oldest(self.batch.bytes() as u64);
         self.give_up(Drop::SpoolFull, room.readings);
         if room.frames > 0 {
-            tracing::warn!(frames = room.frames, readings = room.readings, "the spool is at bytes_max: its oldest frames are dropped and counted");
+            tracing::warn!(
+                frames = room.frames,
+                readings = room.readings,
+                "the spool is at bytes_max: its oldest frames are dropped and counted"
+            );
         }
         let mut frame = Vec::with_capacity(self.batch.bytes());
-        let sealed = self.batch.seal(clock::now_ms(), |piece| frame.extend_from_slice(piece));
+        let sealed = self
+            .batch
+            .seal(clock::now_ms(), |piece| frame.extend_from_slice(piece));
         self.open_since = None;
         if self.store(&frame, sealed.readings, phase).await {
             self.done.frames += 1;
@@ -229,7 +273,12 @@ impl Batcher {
     }
 
     /// Appends until the spool takes the frame; `false` if it did not by the end of the drain.
-    async fn store(&mut self, frame: &[u8], readings: u32, phase: &mut watch::Receiver<Phase>) -> bool {
+    async fn store(
+        &mut self,
+        frame: &[u8],
+        readings: u32,
+        phase: &mut watch::Receiver<Phase>,
+    ) -> bool {
         let mut waiting = false;
         loop {
             let deadline = phase.borrow().deadline();
@@ -249,7 +298,11 @@ impl Batcher {
                 AppendError::NotAFrame { .. } => return false,
                 AppendError::Write { source } if source.kind() == io::ErrorKind::StorageFull => {
                     if let Some(freed) = self.spool.free_oldest() {
-                        tracing::warn!(frames = freed.frames, readings = freed.readings, "the disk is full: the spool's oldest frames are dropped and counted");
+                        tracing::warn!(
+                            frames = freed.frames,
+                            readings = freed.readings,
+                            "the disk is full: the spool's oldest frames are dropped and counted"
+                        );
                         self.give_up(Drop::SpoolFull, freed.readings);
                         continue;
                     }
@@ -257,7 +310,10 @@ impl Batcher {
                 AppendError::Full { .. } | AppendError::Write { .. } => {}
             }
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                tracing::error!(readings, "the spool took no frame until the end: these readings are lost");
+                tracing::error!(
+                    readings,
+                    "the spool took no frame until the end: these readings are lost"
+                );
                 return false;
             }
             tokio::select! {
@@ -283,7 +339,9 @@ impl Counted {
                     self.boot = boot;
                     self.next_seq.clear();
                 }
-                Err(error) => tracing::warn!(%error, "no new boot could be noted; the table of counted devices grows"),
+                Err(error) => {
+                    tracing::warn!(%error, "no new boot could be noted; the table of counted devices grows")
+                }
             }
         }
         self.next_seq.insert(device.into(), 1);

@@ -41,7 +41,9 @@ pub enum ContractError {
     #[error("the contract has no customProperties entry `references` with a list named `channels`")]
     NoChannels,
     /// A channel without sense.
-    #[error("channel {channel:?}: wants a name, value_min <= value_max, step_max >= 0 and decimals <= 9")]
+    #[error(
+        "channel {channel:?}: wants a name, value_min <= value_max, step_max >= 0 and decimals <= 9"
+    )]
     Channel {
         /// Its name.
         channel: String,
@@ -64,7 +66,6 @@ struct CustomProperty {
 
 #[derive(Deserialize)]
 struct Reference {
-    name: String,
     rows: Vec<Row>,
 }
 
@@ -103,7 +104,7 @@ impl RangeTable {
             .into_iter()
             .find(|list| list.get("name").and_then(|name| name.as_str()) == Some("channels"))
             .ok_or(ContractError::NoChannels)?;
-        let Reference { name: _, rows } =
+        let Reference { rows } =
             serde_json::from_value(list).map_err(|error| ContractError::Yaml(error.to_string()))?;
 
         let mut channels = HashMap::new();
@@ -113,7 +114,9 @@ impl RangeTable {
                 && row.step_max >= 0.0
                 && row.decimals <= 9;
             if !sane {
-                return Err(ContractError::Channel { channel: row.channel });
+                return Err(ContractError::Channel {
+                    channel: row.channel,
+                });
             }
             channels.insert(row.channel.clone(), Channel { row, policy });
         }
@@ -122,7 +125,10 @@ impl RangeTable {
 
     /// Drops this channel's readings when they are out of range; `false` if it is not known.
     pub fn drop_out_of_range(&mut self, channel: &str) -> bool {
-        self.channels.get_mut(channel).map(|known| known.policy = OutOfRange::Drop).is_some()
+        self.channels
+            .get_mut(channel)
+            .map(|known| known.policy = OutOfRange::Drop)
+            .is_some()
     }
 
     /// What the contract says of a channel, and what happens to its readings outside the range.
@@ -157,7 +163,9 @@ pub fn judge(
     previous: Option<f64>,
     value: f64,
 ) -> Option<Quality> {
-    let Some((spec, policy)) = known else { return Some(Quality::GOOD) };
+    let Some((spec, policy)) = known else {
+        return Some(Quality::GOOD);
+    };
     let quality = ingot_agent::range::check(&spec, previous, value);
     let drop = policy == OutOfRange::Drop && quality.contains(Quality::OUT_OF_RANGE);
     (!drop).then_some(quality)
@@ -172,7 +180,10 @@ mod tests {
     fn the_built_in_contract_gives_its_channels() {
         let table = RangeTable::from_contract(DEFAULT_CONTRACT, OutOfRange::Keep).unwrap();
         let (spec, policy) = table.get("pressure").unwrap();
-        assert_eq!((spec.unit, spec.value_min, spec.value_max, spec.step_max), ("hPa", 300.0, 1100.0, 10.0));
+        assert_eq!(
+            (spec.unit, spec.value_min, spec.value_max, spec.step_max),
+            ("hPa", 300.0, 1100.0, 10.0)
+        );
         assert_eq!(policy, OutOfRange::Keep);
         assert!(table.get("colour").is_none());
     }
@@ -192,9 +203,14 @@ mod tests {
         for (yaml, part) in [
             ("- 1", "cannot be read"),
             ("kind: DataContract", "references"),
-            ("customProperties: [{ property: references, value: [{ name: channels, rows: [{ channel: t, value_min: 2, value_max: 1 }] }] }]", "value_min <= value_max"),
+            (
+                "customProperties: [{ property: references, value: [{ name: channels, rows: [{ channel: t, value_min: 2, value_max: 1 }] }] }]",
+                "value_min <= value_max",
+            ),
         ] {
-            let error = RangeTable::from_contract(yaml, OutOfRange::Keep).unwrap_err().to_string();
+            let error = RangeTable::from_contract(yaml, OutOfRange::Keep)
+                .unwrap_err()
+                .to_string();
             assert!(error.contains(part), "{error}");
         }
     }

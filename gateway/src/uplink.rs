@@ -66,7 +66,10 @@ impl BackoffConfig {
     ///
     /// "Full jitter" after M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
     pub fn wait(self, failures: u32, random: f64) -> Duration {
-        let upper = self.base_ms.saturating_mul(1 << failures.saturating_sub(1).min(32)).min(self.cap_ms);
+        let upper = self
+            .base_ms
+            .saturating_mul(1 << failures.saturating_sub(1).min(32))
+            .min(self.cap_ms);
         Duration::from_millis((upper as f64 * random) as u64)
     }
 }
@@ -103,7 +106,12 @@ pub async fn drain(
         failures += 1;
         sending.outages += 1;
         let wait = backoff.wait(failures, fastrand::f64());
-        tracing::warn!(why = failed, failures, wait_ms = wait.as_millis() as u64, "the uplink failed; frames wait in the spool");
+        tracing::warn!(
+            why = failed,
+            failures,
+            wait_ms = wait.as_millis() as u64,
+            "the uplink failed; frames wait in the spool"
+        );
         if until_deadline(&mut phase, sleep(wait)).await.is_none() {
             return sending;
         }
@@ -111,7 +119,10 @@ pub async fn drain(
 }
 
 /// `work`'s output, or `None` when the run's deadline comes first.
-async fn until_deadline<T>(phase: &mut watch::Receiver<Phase>, work: impl Future<Output = T>) -> Option<T> {
+async fn until_deadline<T>(
+    phase: &mut watch::Receiver<Phase>,
+    work: impl Future<Output = T>,
+) -> Option<T> {
     let over = async {
         loop {
             let deadline = phase.borrow_and_update().deadline();
@@ -149,7 +160,12 @@ struct Session<'a, U> {
 }
 
 impl<'a, U: Uplink> Session<'a, U> {
-    fn new(uplink: &'a U, spool: &'a Arc<Spool>, backoff: BackoffConfig, sending: &'a mut Sending) -> Self {
+    fn new(
+        uplink: &'a U,
+        spool: &'a Arc<Spool>,
+        backoff: BackoffConfig,
+        sending: &'a mut Sending,
+    ) -> Self {
         Self {
             uplink,
             spool,
@@ -176,8 +192,14 @@ impl<'a, U: Uplink> Session<'a, U> {
                 return End::Failed(format!("the spool cannot be read: {error}"));
             }
             let now = *phase.borrow_and_update();
-            let drained = matches!(now, Phase::Draining(_)) && self.in_flight.is_empty() && self.spool.state().frames == 0;
-            if drained || now.deadline().is_some_and(|deadline| Instant::now() >= deadline) {
+            let drained = matches!(now, Phase::Draining(_))
+                && self.in_flight.is_empty()
+                && self.spool.state().frames == 0;
+            if drained
+                || now
+                    .deadline()
+                    .is_some_and(|deadline| Instant::now() >= deadline)
+            {
                 return End::Drained;
             }
             let busy = !self.in_flight.is_empty();
@@ -209,20 +231,29 @@ impl<'a, U: Uplink> Session<'a, U> {
     async fn fill(&mut self) -> std::io::Result<()> {
         while self.has_window() {
             let (spool, pending_max) = (Arc::clone(self.spool), self.uplink.in_flight_max());
-            let taken = tokio::task::spawn_blocking(move || spool.take(std::time::Instant::now(), pending_max)).await;
-            let Some(frame) = taken.map_err(std::io::Error::other)?? else { break };
+            let taken = tokio::task::spawn_blocking(move || {
+                spool.take(std::time::Instant::now(), pending_max)
+            })
+            .await;
+            let Some(frame) = taken.map_err(std::io::Error::other)?? else {
+                break;
+            };
             if self.in_flight.is_empty() {
                 self.last_news = Instant::now();
             }
             let (position, readings) = (frame.position, frame.readings);
             let sent = self.uplink.send(frame);
-            self.in_flight.spawn(async move { (position, readings, sent.await) });
+            self.in_flight
+                .spawn(async move { (position, readings, sent.await) });
         }
         Ok(())
     }
 
     /// Acknowledges, or gives back; the session ends if the connection is lost.
-    fn settle(&mut self, sent: Result<(Position, u32, Result<(), SendError>), JoinError>) -> Option<End> {
+    fn settle(
+        &mut self,
+        sent: Result<(Position, u32, Result<(), SendError>), JoinError>,
+    ) -> Option<End> {
         let (position, readings, result) = match sent {
             Ok(sent) => sent,
             Err(error) => return Some(End::Failed(format!("sending failed: {error}"))),
@@ -242,8 +273,14 @@ impl<'a, U: Uplink> Session<'a, U> {
                 *times += 1;
                 self.sending.refusals += 1;
                 let wait = self.backoff.wait(*times, fastrand::f64());
-                tracing::warn!(why, times = *times, wait_ms = wait.as_millis() as u64, "a frame was refused; it stays in the spool and is tried again");
-                self.spool.give_back(position, std::time::Instant::now() + wait);
+                tracing::warn!(
+                    why,
+                    times = *times,
+                    wait_ms = wait.as_millis() as u64,
+                    "a frame was refused; it stays in the spool and is tried again"
+                );
+                self.spool
+                    .give_back(position, std::time::Instant::now() + wait);
                 self.last_news = Instant::now();
                 None
             }
@@ -258,8 +295,13 @@ mod tests {
 
     #[test]
     fn waits_double_up_to_the_cap_and_are_jittered_from_zero() {
-        let backoff = BackoffConfig { base_ms: 100, cap_ms: 1_000 };
-        let upper: Vec<_> = [1, 2, 3, 4, 5, 99].map(|failures| backoff.wait(failures, 1.0).as_millis()).into();
+        let backoff = BackoffConfig {
+            base_ms: 100,
+            cap_ms: 1_000,
+        };
+        let upper: Vec<_> = [1, 2, 3, 4, 5, 99]
+            .map(|failures| backoff.wait(failures, 1.0).as_millis())
+            .into();
         assert_eq!(upper, [100, 200, 400, 800, 1_000, 1_000]);
         assert_eq!(backoff.wait(5, 0.0), Duration::ZERO);
     }

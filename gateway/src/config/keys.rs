@@ -17,11 +17,18 @@ pub(super) struct Keys<'a> {
 
 impl<'a> Keys<'a> {
     pub fn new(table: Table, problems: &'a RefCell<Vec<String>>) -> Self {
-        Self { path: String::new(), table, known: Vec::new(), problems }
+        Self {
+            path: String::new(),
+            table,
+            known: Vec::new(),
+            problems,
+        }
     }
 
     pub fn problem(&self, key: &str, what: impl std::fmt::Display) {
-        self.problems.borrow_mut().push(format!("{}{key}: {what}", self.path));
+        self.problems
+            .borrow_mut()
+            .push(format!("{}{key}: {what}", self.path));
     }
 
     fn take(&mut self, key: &'static str) -> Option<Value> {
@@ -35,10 +42,19 @@ impl<'a> Keys<'a> {
 
     /// A whole number in `allowed`.
     pub fn number(&mut self, key: &'static str, default: u64, allowed: RangeInclusive<u64>) -> u64 {
-        let want = || format!("wants a whole number from {} to {}", allowed.start(), allowed.end());
+        let want = || {
+            format!(
+                "wants a whole number from {} to {}",
+                allowed.start(),
+                allowed.end()
+            )
+        };
         match self.take(key) {
             None => default,
-            Some(Value::Integer(found)) => match u64::try_from(found).ok().filter(|found| allowed.contains(found)) {
+            Some(Value::Integer(found)) => match u64::try_from(found)
+                .ok()
+                .filter(|found| allowed.contains(found))
+            {
                 Some(number) => number,
                 None => {
                     self.problem(key, format!("{} and not {found}", want()));
@@ -67,7 +83,10 @@ impl<'a> Keys<'a> {
         match self.take(key)? {
             Value::String(text) => Some(text),
             other => {
-                self.problem(key, format!("wants a text in quotes and not {}", kind(&other)));
+                self.problem(
+                    key,
+                    format!("wants a text in quotes and not {}", kind(&other)),
+                );
                 None
             }
         }
@@ -83,24 +102,40 @@ impl<'a> Keys<'a> {
 
     /// A text out of a list.
     pub fn choice<T: Copy>(&mut self, key: &'static str, default: T, choices: &[(&str, T)]) -> T {
-        let Some(text) = self.text(key) else { return default };
+        let Some(text) = self.text(key) else {
+            return default;
+        };
         match choices.iter().find(|(name, _)| *name == text) {
             Some((_, value)) => *value,
             None => {
-                let names: Vec<_> = choices.iter().map(|(name, _)| format!("{name:?}")).collect();
-                self.problem(key, format!("wants one of {} and not {text:?}", names.join(", ")));
+                let names: Vec<_> = choices
+                    .iter()
+                    .map(|(name, _)| format!("{name:?}"))
+                    .collect();
+                self.problem(
+                    key,
+                    format!("wants one of {} and not {text:?}", names.join(", ")),
+                );
                 default
             }
         }
     }
 
     pub fn texts(&mut self, key: &'static str) -> Vec<String> {
-        let Some(value) = self.take(key) else { return Vec::new() };
-        let Value::Array(values) = value else {
-            self.problem(key, format!("wants a list of texts and not {}", kind(&value)));
+        let Some(value) = self.take(key) else {
             return Vec::new();
         };
-        let texts: Vec<_> = values.iter().filter_map(|value| value.as_str().map(str::to_owned)).collect();
+        let Value::Array(values) = value else {
+            self.problem(
+                key,
+                format!("wants a list of texts and not {}", kind(&value)),
+            );
+            return Vec::new();
+        };
+        let texts: Vec<_> = values
+            .iter()
+            .filter_map(|value| value.as_str().map(str::to_owned))
+            .collect();
         if texts.len() < values.len() {
             self.problem(key, "wants texts only");
         }
@@ -113,18 +148,37 @@ impl<'a> Keys<'a> {
             None => Table::new(),
             Some(Value::Table(table)) => table,
             Some(other) => {
-                self.problem(key, format!("wants a table [{}{key}] and not {}", self.path, kind(&other)));
+                self.problem(
+                    key,
+                    format!(
+                        "wants a table [{}{key}] and not {}",
+                        self.path,
+                        kind(&other)
+                    ),
+                );
                 Table::new()
             }
         };
-        Keys { path: format!("{}{key}.", self.path), table, known: Vec::new(), problems: self.problems }
+        Keys {
+            path: format!("{}{key}.", self.path),
+            table,
+            known: Vec::new(),
+            problems: self.problems,
+        }
     }
 
     /// A list of tables `[[key]]`; `None` when it is missing.
     pub fn list(&mut self, key: &'static str) -> Option<Vec<Keys<'a>>> {
         let value = self.take(key)?;
         let Value::Array(values) = value else {
-            self.problem(key, format!("wants tables [[{}{key}]] and not {}", self.path, kind(&value)));
+            self.problem(
+                key,
+                format!(
+                    "wants tables [[{}{key}]] and not {}",
+                    self.path,
+                    kind(&value)
+                ),
+            );
             return Some(Vec::new());
         };
         let mut tables = Vec::new();
@@ -136,7 +190,10 @@ impl<'a> Keys<'a> {
                     known: Vec::new(),
                     problems: self.problems,
                 }),
-                other => self.problem(key, format!("[{place}] wants a table and not {}", kind(&other))),
+                other => self.problem(
+                    key,
+                    format!("[{place}] wants a table and not {}", kind(&other)),
+                ),
             }
         }
         Some(tables)
@@ -145,7 +202,10 @@ impl<'a> Keys<'a> {
     /// Every key that nobody asked for is a mistake.
     pub fn end(self) {
         for key in self.table.keys() {
-            self.problem(key, format!("is unknown here; known: {}", self.known.join(", ")));
+            self.problem(
+                key,
+                format!("is unknown here; known: {}", self.known.join(", ")),
+            );
         }
     }
 }

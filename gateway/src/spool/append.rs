@@ -54,7 +54,9 @@ impl Spool {
         let mut inner = self.lock();
         while inner.bytes() + bytes > self.config.bytes_max {
             let head = inner.head.segment;
-            let Some(oldest) = inner.droppable(head) else { break };
+            let Some(oldest) = inner.droppable(head) else {
+                break;
+            };
             oldest.condemned = true;
             condemned.frames += oldest.frames;
             condemned.readings += oldest.readings;
@@ -72,7 +74,10 @@ impl Spool {
         let mut inner = self.lock();
         let head = inner.head.segment;
         let oldest = inner.droppable(head)?;
-        let condemned = Condemned { frames: oldest.frames, readings: oldest.readings };
+        let condemned = Condemned {
+            frames: oldest.frames,
+            readings: oldest.readings,
+        };
         let number = oldest.number;
         inner.remove(&self.config.dir, number);
         Some(condemned)
@@ -86,19 +91,30 @@ impl Spool {
     /// The cap is reached, or the disk refused; the spool is as it was and the frame can be retried.
     pub fn append(&self, frame: &[u8], readings: u32, over_cap: bool) -> Result<(), AppendError> {
         let bytes = frame.len() as u64;
-        if frame.len() > FRAME_BYTES_MAX || frame.iter().position(|byte| *byte == 0) != frame.len().checked_sub(1) {
+        if frame.len() > FRAME_BYTES_MAX
+            || frame.iter().position(|byte| *byte == 0) != frame.len().checked_sub(1)
+        {
             return Err(AppendError::NotAFrame { bytes: frame.len() });
         }
         let mut inner = self.lock();
         let (held, bytes_max) = (inner.bytes(), self.config.bytes_max);
         if !over_cap && held + bytes > bytes_max {
-            return Err(AppendError::Full { bytes: held, bytes_max });
+            return Err(AppendError::Full {
+                bytes: held,
+                bytes_max,
+            });
         }
-        let condemned: Vec<u64> =
-            inner.segments.iter().filter(|segment| segment.condemned).map(|segment| segment.number).collect();
+        let condemned: Vec<u64> = inner
+            .segments
+            .iter()
+            .filter(|segment| segment.condemned)
+            .map(|segment| segment.number)
+            .collect();
         let sync_now = self.config.fsync_interval_ms == 0 || !condemned.is_empty();
 
-        let file = self.active_file(&mut inner).map_err(|source| AppendError::Write { source })?;
+        let file = self
+            .active_file(&mut inner)
+            .map_err(|source| AppendError::Write { source })?;
         let mut write = (&*file).write_all(frame);
         if write.is_ok() && sync_now {
             write = file.sync_data();
@@ -132,12 +148,13 @@ impl Spool {
         let dirty = {
             let mut inner = self.lock();
             inner.save_cursor(&self.config.dir);
-            match &mut inner.active {
-                Some(active) if std::mem::take(&mut active.dirty) => Some((active.number, Arc::clone(&active.file))),
-                _ => None,
-            }
+            inner.active.as_mut().and_then(|active| {
+                std::mem::take(&mut active.dirty).then(|| (active.number, Arc::clone(&active.file)))
+            })
         };
-        let Some((number, file)) = dirty else { return Ok(()) };
+        let Some((number, file)) = dirty else {
+            return Ok(());
+        };
         file.sync_data().inspect_err(|_| {
             let mut inner = self.lock();
             if inner.is_active(number) {
@@ -168,7 +185,11 @@ impl Spool {
         File::open(&self.config.dir)?.sync_all()?;
         let file = Arc::new(file);
         inner.segments.push_back(Segment::empty(number));
-        inner.active = Some(Active { number, file: Arc::clone(&file), dirty: false });
+        inner.active = Some(Active {
+            number,
+            file: Arc::clone(&file),
+            dirty: false,
+        });
         Ok(file)
     }
 
@@ -187,8 +208,8 @@ impl Inner {
     /// The oldest closed segment of which nothing was ever taken.
     fn droppable(&mut self, head: u64) -> Option<&mut Segment> {
         let active = self.active.as_ref().map(|active| active.number);
-        self.segments
-            .iter_mut()
-            .find(|segment| segment.number > head && Some(segment.number) != active && !segment.condemned)
+        self.segments.iter_mut().find(|segment| {
+            segment.number > head && Some(segment.number) != active && !segment.condemned
+        })
     }
 }
