@@ -91,9 +91,8 @@ impl Spool {
     /// The cap is reached, or the disk refused; the spool is as it was and the frame can be retried.
     pub fn append(&self, frame: &[u8], readings: u32, over_cap: bool) -> Result<(), AppendError> {
         let bytes = frame.len() as u64;
-        if frame.len() > FRAME_BYTES_MAX
-            || frame.iter().position(|byte| *byte == 0) != frame.len().checked_sub(1)
-        {
+        let end = frame.iter().position(|byte| *byte == 0);
+        if frame.len() > FRAME_BYTES_MAX || end.is_none_or(|end| end + 1 != frame.len()) {
             return Err(AppendError::NotAFrame { bytes: frame.len() });
         }
         let mut inner = self.lock();
