@@ -4,22 +4,20 @@
 //! given here and in `config/gateway.example.toml`; only the uplink must be chosen.
 
 mod keys;
+mod read;
 
 use std::cell::RefCell;
-use std::env;
 use std::fs;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use crate::key::is_name;
-use crate::range::{self, OutOfRange, RangeTable};
-use crate::source::i2c::{Bus, Chip, I2cConfig, SensorConfig};
-use crate::spool::{FRAME_BYTES_MAX, SpoolConfig, WhenFull};
+use crate::range::RangeTable;
+use crate::source::i2c::I2cConfig;
+use crate::spool::SpoolConfig;
 use crate::uplink::BackoffConfig;
 use crate::uplink::lake::LakeConfig;
-use crate::uplink::mqtt::{MqttConfig, TlsPaths};
+use crate::uplink::mqtt::MqttConfig;
 use keys::Keys;
 
 /// Everything a run needs, valid.
@@ -130,59 +128,13 @@ impl Config {
         let mut table: Table = text.parse()?;
         overrides.apply(&mut table);
         let problems = RefCell::new(Vec::new());
-        let config = Self::from_keys(Keys::new(table, &problems));
+        let config = read::config(Keys::new(table, &problems));
         let problems = problems.into_inner();
         config
             .filter(|_| problems.is_empty())
             .ok_or(ConfigError::Problems(problems))
     }
 
-    /// `None` only after a problem was noted.
-    fn from_keys(mut keys: Keys<'_>) -> Option<Self> {
-        let name = keys.text("name").unwrap_or_else(|| "gateway".into());
-        if !is_name(&name) {
-            keys.problem("name", "wants 1 to 64 characters of A-Z a-z 0-9 . _ -");
-        }
-        let drain_ms_max = keys.number("drain_ms_max", 30_000, 0..=3_600_000);
-        let sources = match keys.list("source") {
-            Some(list) => list
-                .into_iter()
-                .filter_map(|source| read_source(source, &name))
-                .collect(),
-            None => vec![SourceConfig::Ndjson {
-                line_bytes_max: LINE_BYTES_MAX,
-            }],
-        };
-        if sources
-            .iter()
-            .filter(|source| matches!(source, SourceConfig::Ndjson { .. }))
-            .count()
-            > 1
-        {
-            keys.problem(
-                "source",
-                "wants at most one of kind \"ndjson\": there is one standard input",
-            );
-        }
-        let range = read_range(keys.below("range"));
-        let batch = read_batch(keys.below("batch"));
-        let spool = read_spool(keys.below("spool"));
-        let (uplink, backoff) = read_uplink(keys.below("uplink"), &name);
-        keys.end();
-        Some(Self {
-            name,
-            drain_ms_max,
-            sources,
-            range: range?,
-            batch,
-            spool,
-            uplink: uplink?,
-            backoff,
-        })
-    }
-}
-
-impl Config {
     /// The settings as they take effect, defaults filled in; names of files, never their content.
     pub fn effective(&self) -> String {
         let Self {
@@ -238,271 +190,146 @@ impl Overrides {
     }
 }
 
-fn read_source(mut keys: Keys<'_>, name: &str) -> Option<SourceConfig> {
-    let kind = keys.text_needed("kind", "wants \"ndjson\" or \"i2c\"");
-    let source = match kind.as_str() {
-        "ndjson" => SourceConfig::Ndjson {
-            line_bytes_max: keys.number("line_bytes_max", LINE_BYTES_MAX as u64, 64..=1_048_576)
-                as usize,
-        },
-        "i2c" => SourceConfig::I2c(read_i2c(&mut keys, name)),
-        other => {
-            if !other.is_empty() {
-                keys.problem(
-                    "kind",
-                    format!("wants \"ndjson\" or \"i2c\" and not {other:?}"),
-                );
-            }
-            return None;
-        }
-    };
-    keys.end();
-    Some(source)
-}
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+    use crate::spool::WhenFull;
 
-fn read_i2c(keys: &mut Keys<'_>, name: &str) -> I2cConfig {
-    let bus = keys.text_needed(
-        "bus",
-        "wants a device such as \"/dev/i2c-1\", or \"simulated\"",
-    );
-    let device = keys.text("device").unwrap_or_else(|| name.into());
-    if !is_name(&device) {
-        keys.problem("device", "wants 1 to 64 characters of A-Z a-z 0-9 . _ -");
+    fn lake() -> Overrides {
+        Overrides {
+            lake: Some("file:///lake".into()),
+            ..Overrides::default()
+        }
     }
-    let sensors = keys.list("sensor").unwrap_or_default();
-    if sensors.is_empty() {
-        keys.problem("sensor", "wants at least one [[source.sensor]]");
+
+    fn problems(text: &str) -> Vec<String> {
+        match Config::from_toml(text, Overrides::default()).unwrap_err() {
+            ConfigError::Problems(problems) => problems,
+            other => panic!("{other}"),
+        }
     }
-    let sensors = sensors
-        .into_iter()
-        .map(|mut sensor| {
-            let chip = sensor.choice(
-                "chip",
-                Chip::Bme280,
-                &[("bme280", Chip::Bme280), ("sht4x", Chip::Sht4x)],
-            );
-            let period_ms = sensor.number("period_ms", 1_000, 20..=86_400_000) as u32;
-            let addresses = chip.addresses();
-            let allowed = u64::from(*addresses.start())..=u64::from(*addresses.end());
-            let address = sensor.number("address", *allowed.start(), allowed) as u8;
-            sensor.end();
-            SensorConfig {
-                chip,
-                address,
-                period_ms,
-            }
-        })
-        .collect();
-    let bus = if bus == "simulated" {
-        Bus::Simulated {
-            seed: keys.number("seed", 1, 0..=u64::from(u32::MAX)),
-        }
-    } else {
-        Bus::Linux(bus.into())
-    };
-    I2cConfig {
-        bus,
-        device,
-        sensors,
-    }
-}
 
-fn read_range(mut keys: Keys<'_>) -> Option<RangeTable> {
-    let contract = match keys.text("contract") {
-        None => Ok(range::DEFAULT_CONTRACT.to_owned()),
-        Some(path) => {
-            fs::read_to_string(&path).map_err(|error| format!("{path} cannot be read: {error}"))
-        }
-    };
-    let otherwise = keys.choice(
-        "out_of_range",
-        OutOfRange::Keep,
-        &[("keep", OutOfRange::Keep), ("drop", OutOfRange::Drop)],
-    );
-    let dropped = keys.texts("drop_channels");
-    let table = contract.and_then(|text| {
-        RangeTable::from_contract(&text, otherwise).map_err(|error| error.to_string())
-    });
-    let table = match table {
-        Ok(mut table) => {
-            for channel in dropped {
-                if !table.drop_out_of_range(&channel) {
-                    keys.problem(
-                        "drop_channels",
-                        format!("{channel:?} is not a channel of the contract"),
-                    );
-                }
-            }
-            Some(table)
-        }
-        Err(problem) => {
-            keys.problem("contract", problem);
-            None
-        }
-    };
-    keys.end();
-    table
-}
-
-fn read_batch(mut keys: Keys<'_>) -> BatchConfig {
-    let batch = BatchConfig {
-        frame_bytes_max: keys.number("frame_bytes_max", 50_000, 256..=FRAME_BYTES_MAX as u64)
-            as usize,
-        age_ms_max: keys.number("age_ms_max", 5_000, 1..=3_600_000),
-    };
-    keys.end();
-    batch
-}
-
-fn read_spool(mut keys: Keys<'_>) -> SpoolConfig {
-    let dir = keys
-        .text("dir")
-        .map_or_else(default_spool_dir, PathBuf::from);
-    let segment_bytes_max = keys.number("segment_bytes_max", 8 << 20, 4_096..=1 << 30);
-    let bytes_max = keys.number("bytes_max", 1 << 30, 16_384..=1 << 44);
-    // One segment is being sent, one written, and with drop_oldest one more is given up at a time.
-    if bytes_max < 4 * segment_bytes_max {
-        let least = 4 * segment_bytes_max;
-        keys.problem(
-            "bytes_max",
-            format!("wants at least four times segment_bytes_max: {least} and not {bytes_max}"),
+    #[test]
+    fn defaults_need_only_an_uplink() {
+        let config = Config::from_toml("", lake()).unwrap();
+        assert_eq!(
+            (config.name.as_str(), config.batch.frame_bytes_max),
+            ("gateway", 50_000)
         );
-    }
-    let spool = SpoolConfig {
-        dir,
-        bytes_max,
-        segment_bytes_max,
-        fsync_interval_ms: keys.number("fsync_interval_ms", 1_000, 0..=60_000),
-        when_full: keys.choice(
-            "when_full",
-            WhenFull::DropOldest,
-            &[
-                ("drop_oldest", WhenFull::DropOldest),
-                ("refuse", WhenFull::Refuse),
-            ],
-        ),
-    };
-    keys.end();
-    spool
-}
-
-/// `$XDG_STATE_HOME/ingot/spool`, else `~/.local/state/ingot/spool`, else `./ingot-spool`.
-fn default_spool_dir() -> PathBuf {
-    let dir = |name| {
-        env::var_os(name)
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
-    };
-    let state = dir("XDG_STATE_HOME").or_else(|| Some(dir("HOME")?.join(".local/state")));
-    state.map_or_else(|| "ingot-spool".into(), |state| state.join("ingot/spool"))
-}
-
-fn read_uplink(mut keys: Keys<'_>, name: &str) -> (Option<UplinkConfig>, BackoffConfig) {
-    let backoff = BackoffConfig {
-        base_ms: keys.number("backoff_base_ms", 500, 1..=60_000),
-        cap_ms: keys.number("backoff_cap_ms", 60_000, 1..=3_600_000),
-    };
-    if backoff.base_ms > backoff.cap_ms {
-        keys.problem(
-            "backoff_cap_ms",
-            format!("wants at least backoff_base_ms: {}", backoff.base_ms),
+        assert_eq!(
+            config.sources,
+            [SourceConfig::Ndjson {
+                line_bytes_max: LINE_BYTES_MAX
+            }]
         );
+        assert_eq!(config.spool.when_full, WhenFull::DropOldest);
+        assert!(problems("")[0].contains("--lake"));
     }
-    let (has_lake, has_mqtt) = (keys.has("lake"), keys.has("mqtt"));
-    if has_lake == has_mqtt {
-        let what = if has_lake {
-            "[uplink.lake] and [uplink.mqtt] exclude each other"
-        } else {
-            "nowhere to send to: add [uplink.mqtt] or [uplink.lake], or start with --lake file:///path"
+
+    #[test]
+    fn flags_stand_above_the_file() {
+        let text = "name = \"a\"\n[spool]\ndir = \"x\"\n[uplink.mqtt]\nhost = \"127.0.0.1\"";
+        let flags = Overrides {
+            name: Some("b".into()),
+            spool: Some("y".into()),
+            ..lake()
         };
-        keys.problem("uplink", what);
+        let config = Config::from_toml(text, flags).unwrap();
+        assert_eq!(
+            (config.name.as_str(), config.spool.dir.to_str().unwrap()),
+            ("b", "y")
+        );
+        assert!(matches!(config.uplink, UplinkConfig::Lake(_)));
     }
-    let (lake, mqtt) = (keys.below("lake"), keys.below("mqtt"));
-    let uplink = match (has_lake, has_mqtt) {
-        (true, _) => read_lake(lake),
-        (_, true) => read_mqtt(mqtt, name).map(UplinkConfig::Mqtt),
-        _ => None,
-    };
-    keys.end();
-    (uplink, backoff)
-}
 
-fn read_lake(mut keys: Keys<'_>) -> Option<UplinkConfig> {
-    let url = keys.text_needed("url", "wants file:///absolute/path");
-    let path = url
-        .strip_prefix("file://")
-        .filter(|path| path.starts_with('/'));
-    if path.is_none() && !url.is_empty() {
-        keys.problem(
-            "url",
-            format!(
-                "wants file:///absolute/path and not {url:?}; a lake elsewhere is reached over MQTT"
-            ),
+    #[test]
+    fn the_example_is_valid() {
+        let text = include_str!("../../config/gateway.example.toml");
+        let config = Config::from_toml(text, lake()).unwrap();
+        assert_eq!(config.sources.len(), 2);
+        // Its certificates are not here; everything else in it is right.
+        let told = problems(text);
+        assert!(
+            told.iter()
+                .all(|problem| problem.starts_with("uplink.mqtt.tls.")),
+            "{told:?}"
         );
     }
-    if path.is_some_and(|path| path.contains(['%', '?', '#'])) {
-        keys.problem("url", "wants a plain path, without % ? #");
-    }
-    keys.end();
-    Some(UplinkConfig::Lake(LakeConfig { root: path?.into() }))
-}
 
-fn read_mqtt(mut keys: Keys<'_>, name: &str) -> Option<MqttConfig> {
-    let host = keys.text_needed("host", "wants the broker's name or address");
-    let tls = read_tls(&mut keys);
-    let insecure = keys.flag("insecure", false);
-    let loopback = host == "localhost"
-        || host
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback());
-    if tls.is_none() && !keys.has("tls") && !loopback && !insecure && !host.is_empty() {
-        keys.problem("tls", "is missing: plain TCP goes to this machine only; give ca, cert and key, or insecure = true");
-    }
-    let client_id = keys.text("client_id").unwrap_or_else(|| name.into());
-    if client_id.is_empty() || client_id.len() > 128 {
-        keys.problem("client_id", "wants 1 to 128 bytes");
-    }
-    let topic_prefix = keys.text("topic_prefix").unwrap_or_default();
-    let wrong = topic_prefix.contains(['+', '#', '\0']) || topic_prefix.len() > 100;
-    if wrong || !(topic_prefix.is_empty() || topic_prefix.ends_with('/')) {
-        keys.problem(
-            "topic_prefix",
-            "wants \"\" or at most 100 bytes ending in /, without + and #",
-        );
-    }
-    let config = MqttConfig {
-        host,
-        port: keys.number("port", if tls.is_some() { 8883 } else { 1883 }, 1..=65_535) as u16,
-        client_id,
-        topic_prefix,
-        keep_alive_s: keys.number("keep_alive_s", 30, 5..=1_200) as u16,
-        connect_ms_max: keys.number("connect_ms_max", 10_000, 100..=120_000),
-        in_flight_max: keys.number("in_flight_max", 50, 1..=100) as u16,
-        tls,
-    };
-    keys.end();
-    Some(config)
-}
-
-fn read_tls(keys: &mut Keys<'_>) -> Option<TlsPaths> {
-    if !keys.has("tls") {
-        return None;
-    }
-    let mut tls = keys.below("tls");
-    let mut file = |key, what: &str| {
-        let path = PathBuf::from(tls.text_needed(key, what));
-        if !path.as_os_str().is_empty()
-            && let Err(error) = fs::File::open(&path)
-        {
-            tls.problem(key, format!("{} cannot be read: {error}", path.display()));
+    #[test]
+    fn every_problem_is_told_with_its_key_and_what_is_allowed() {
+        let text = r#"
+            name = "no/name"
+            drain_ms_max = "soon"
+            colour = 1
+            [[source]]
+            kind = "modbus"
+            [[source]]
+            kind = "i2c"
+            bus = "simulated"
+            [[source.sensor]]
+            chip = "bme280"
+            address = 5
+            [range]
+            drop_channels = ["colour"]
+            [batch]
+            frame_bytes_max = 10
+            [spool]
+            bytes_max = 16384
+            [uplink.mqtt]
+            host = "broker.example"
+            in_flight_max = 101
+            topic_prefix = "no-slash"
+        "#;
+        let told = problems(text);
+        for start in [
+            "name: wants 1 to 64",
+            "drain_ms_max: wants a whole number from 0 to 3600000 and not the text \"soon\"",
+            "colour: is unknown here; known: name, drain_ms_max, source",
+            "source[0].kind: wants \"ndjson\" or \"i2c\" and not \"modbus\"",
+            "source[1].sensor[0].address: wants a whole number from 118 to 119 and not 5",
+            "range.drop_channels: \"colour\" is not a channel of the contract",
+            "batch.frame_bytes_max: wants a whole number from 256 to 131072 and not 10",
+            "spool.bytes_max: wants at least four times segment_bytes_max",
+            "uplink.mqtt.tls: is missing",
+            "uplink.mqtt.in_flight_max: wants a whole number from 1 to 100 and not 101",
+            "uplink.mqtt.topic_prefix: wants",
+        ] {
+            assert!(
+                told.iter().any(|problem| problem.starts_with(start)),
+                "{start}\n{told:#?}"
+            );
         }
-        path
-    };
-    let paths = TlsPaths {
-        ca: file("ca", "wants the PEM file of the broker's root certificate"),
-        cert: file("cert", "wants the PEM file of this gateway's certificate"),
-        key: file("key", "wants the PEM file of its private key"),
-    };
-    tls.end();
-    Some(paths)
+        assert_eq!(told.len(), 11, "{told:#?}");
+    }
+
+    #[test]
+    fn plain_tcp_stays_on_this_machine_unless_it_is_asked_for() {
+        let mqtt =
+            |rest: &str| Config::from_toml(&format!("[uplink.mqtt]\n{rest}"), Overrides::default());
+        for host in ["localhost", "127.0.0.1", "127.9.9.9", "::1"] {
+            assert!(mqtt(&format!("host = {host:?}")).is_ok(), "{host}");
+        }
+        for host in ["10.0.0.1", "localhost.example", "broker", "0.0.0.0"] {
+            assert!(mqtt(&format!("host = {host:?}")).is_err(), "{host}");
+        }
+        assert!(mqtt("host = \"10.0.0.1\"\ninsecure = true").is_ok());
+    }
+
+    #[test]
+    fn both_uplinks_or_another_lake_are_refused() {
+        let told =
+            problems("[uplink.lake]\nurl = \"s3://bucket\"\n[uplink.mqtt]\nhost = \"localhost\"");
+        assert!(
+            told.iter()
+                .any(|problem| problem.contains("exclude each other")),
+            "{told:?}"
+        );
+        let told = problems("[uplink.lake]\nurl = \"s3://bucket\"");
+        assert!(
+            told[0].starts_with("uplink.lake.url: wants file:///absolute/path"),
+            "{told:?}"
+        );
+    }
 }

@@ -13,6 +13,8 @@
 //!   the oldest segment of which nothing was sent is condemned. The caller puts its readings' count into
 //!   the next frame's header, and the segment goes only once that frame is on disk. A crash between the
 //!   two leaves readings that were counted as dropped and are delivered all the same, never the reverse.
+//! - A restart sends again what was acknowledged behind an unacknowledged frame: fewer frames than the
+//!   uplink's window, under their old identities.
 //! - One process at a time: a second one gets a clear error.
 //!
 //! Limits: memory does not grow with the backlog, except about 100 bytes a segment.
