@@ -86,10 +86,11 @@ fn read_i2c(keys: &mut Keys<'_>, name: &str) -> I2cConfig {
         "bus",
         "wants a device such as \"/dev/i2c-1\", or \"simulated\"",
     );
-    let device = keys.text("device").unwrap_or_else(|| name.into());
-    if !is_name(&device) {
+    let device = keys.text("device");
+    if device.as_ref().is_some_and(|device| !is_name(device)) {
         keys.problem("device", "wants 1 to 64 characters of A-Z a-z 0-9 . _ -");
     }
+    let device = device.unwrap_or_else(|| name.into());
     let sensors = keys.list("sensor").unwrap_or_default();
     if sensors.is_empty() {
         keys.problem("sensor", "wants at least one [[source.sensor]]");
