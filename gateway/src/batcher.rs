@@ -121,7 +121,8 @@ impl Batcher {
                 }
             }
         }
-        if self.open_since.is_some() {
+        // Storing the last frame may drop older ones from a full disk: their count needs a frame, too.
+        while self.open_since.is_some() {
             self.seal(&mut phase).await;
         }
         self.done

@@ -195,10 +195,14 @@ impl Spool {
     /// Ends the segment at its last whole frame. If the rest cannot be cut off now, recovery does it.
     fn poison(&self, inner: &mut Inner) {
         inner.poisoned_segments += 1;
-        if let (Some(active), Some(segment)) = (inner.active.take(), inner.segments.back())
-            && let Err(error) = active.file.set_len(segment.bytes)
-        {
-            tracing::warn!(segment = segment.number, %error, "the remains of a failed write stay until the next start");
+        let Some(Active { number, file, .. }) = inner.active.take() else {
+            return;
+        };
+        let good = inner.segment_mut(number).map_or(0, |segment| segment.bytes);
+        if good == 0 {
+            inner.remove(&self.config.dir, number);
+        } else if let Err(error) = file.set_len(good) {
+            tracing::warn!(segment = number, %error, "the remains of a failed write stay until the next start");
         }
     }
 }
