@@ -14,13 +14,15 @@ const SERIES: usize = 256;
 const DEVICES: usize = 64;
 const ROUNDS: usize = 9;
 
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
 struct Row {
     device: String,
     channel: String,
     reading: Reading,
 }
 
-fn rows(path: &str) -> Result<Vec<Row>, Box<dyn std::error::Error>> {
+fn rows(path: &str) -> Result<Vec<Row>> {
     let mut seqs: HashMap<String, u64> = HashMap::new();
     let mut rows = Vec::new();
     for line in std::fs::read_to_string(path)?.lines().skip(1) {
@@ -46,7 +48,7 @@ fn rows(path: &str) -> Result<Vec<Row>, Box<dyn std::error::Error>> {
     Ok(rows)
 }
 
-fn encode(rows: &[Row]) -> Result<(Vec<Vec<u8>>, f64), Box<dyn std::error::Error>> {
+fn encode(rows: &[Row]) -> Result<(Vec<Vec<u8>>, f64)> {
     let mut batch = Box::new(Batch::<SERIES, DEVICES, FRAME_BYTES>::new("gateway-01", 1)?);
     let mut ids: Vec<SeriesId> = Vec::with_capacity(rows.len());
     for row in rows {
@@ -69,7 +71,7 @@ fn encode(rows: &[Row]) -> Result<(Vec<Vec<u8>>, f64), Box<dyn std::error::Error
     Ok((frames, start.elapsed().as_nanos() as f64))
 }
 
-fn check(rows: &[Row], frames: &[Vec<u8>]) -> Result<(), Box<dyn std::error::Error>> {
+fn check(rows: &[Row], frames: &[Vec<u8>]) -> Result<()> {
     let mut decoder = Box::new(Decoder::<SERIES, DEVICES>::new());
     let mut rows = rows.iter();
     for stuffed in frames {
@@ -95,7 +97,7 @@ fn check(rows: &[Row], frames: &[Vec<u8>]) -> Result<(), Box<dyn std::error::Err
     Ok(())
 }
 
-fn decode(frames: &[Vec<u8>]) -> Result<f64, Box<dyn std::error::Error>> {
+fn decode(frames: &[Vec<u8>]) -> Result<f64> {
     let mut decoder = Box::new(Decoder::<SERIES, DEVICES>::new());
     let mut frames: Vec<Vec<u8>> = frames.to_vec();
     let start = Instant::now();
@@ -110,7 +112,7 @@ fn decode(frames: &[Vec<u8>]) -> Result<f64, Box<dyn std::error::Error>> {
     Ok(start.elapsed().as_nanos() as f64)
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> Result<()> {
     let mut logarithms = Vec::new();
     println!("set | readings | frames | bytes per reading | encode ns | decode ns");
     for path in std::env::args().skip(1) {

@@ -10,7 +10,7 @@ use crate::{Frame, FrameError, Reading, SeriesId};
 
 /// Decodes a frame's readings; reusable from frame to frame.
 ///
-/// About 1.2 KiB per series: put large ones where there is room (a `Box`, a `static`). A frame with
+/// About 1.1 KiB per series: put large ones where there is room (a `Box`, a `static`). A frame with
 /// more series or devices than fit ends in [`FrameError::Body`].
 pub struct Decoder<const SERIES: usize, const DEVICES: usize> {
     table: Table<SERIES, DEVICES>,
