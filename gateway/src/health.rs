@@ -1,0 +1,210 @@
+//! What a run did, in numbers that add up: produced = sealed + dropped at the edge + not saved.
+
+use std::fmt;
+
+use ingot_agent::Drop;
+use serde::{Serialize, Serializer, ser::SerializeMap};
+
+use crate::spool::{Recovered, SpoolState};
+
+/// Readings given up, by cause.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drops([u64; Drop::ALL.len()]);
+
+impl Drops {
+    /// Counts `readings` more.
+    pub fn add(&mut self, cause: Drop, readings: u64) {
+        self.0[cause as usize] += readings;
+    }
+
+    /// Readings given up for this cause.
+    pub fn get(&self, cause: Drop) -> u64 {
+        self.0[cause as usize]
+    }
+
+    /// Readings given up for any cause.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+}
+
+impl Serialize for Drops {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for cause in Drop::ALL {
+            map.serialize_entry(cause.name(), &self.get(cause))?;
+        }
+        map.end()
+    }
+}
+
+/// The batcher's counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sealing {
+    /// Readings that sources offered, the malformed ones too.
+    pub produced: u64,
+    /// Readings given up, by cause; `spool_full` are readings that were sealed before.
+    pub dropped: Drops,
+    /// Frames handed to the spool.
+    pub frames: u64,
+    /// Readings in them.
+    pub readings: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Readings that the disk refused until the end of the drain: lost.
+    pub not_saved: u64,
+}
+
+/// The uplink's counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sending {
+    /// Frames that the far end confirmed.
+    pub acked_frames: u64,
+    /// Readings in them.
+    pub acked_readings: u64,
+    /// Times that the far end refused a frame; it is tried again.
+    pub refusals: u64,
+    /// Times that the connection could not be made or was lost.
+    pub outages: u64,
+}
+
+/// What is said at the end of a run; also its JSON form.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    /// The gateway's name.
+    pub gateway: String,
+    /// This run, 16 hex digits.
+    pub boot: String,
+    /// Readings that sources offered, the malformed ones too.
+    pub produced: u64,
+    /// Readings given up, by cause.
+    pub dropped: Drops,
+    /// Frames sealed by this run.
+    pub sealed_frames: u64,
+    /// Readings in them.
+    pub sealed_readings: u64,
+    /// Bytes of them.
+    pub sealed_bytes: u64,
+    /// Frames left by former runs and found in the spool at start.
+    pub recovered_frames: u64,
+    /// Frames confirmed in this run, recovered ones too.
+    pub acked_frames: u64,
+    /// Readings in them.
+    pub acked_readings: u64,
+    /// Frames that stay in the spool for the next run.
+    pub in_spool_frames: u64,
+    /// Readings in them.
+    pub in_spool_readings: u64,
+    /// Bytes of the spool's files.
+    pub in_spool_bytes: u64,
+    /// Damaged frames found at start or while sending.
+    pub damaged_frames: u64,
+    /// Bytes of unfinished writes cut off at start.
+    pub torn_bytes: u64,
+    /// Spool segments given up after a failed write or fsync.
+    pub poisoned_segments: u64,
+    /// Refusals by the far end.
+    pub refusals: u64,
+    /// Connections lost or not made.
+    pub outages: u64,
+    /// Readings lost because the disk refused them to the end.
+    pub not_saved: u64,
+    /// Whether the sources came to their end (and were not stopped by a signal).
+    pub sources_ended: bool,
+}
+
+impl Summary {
+    pub(crate) fn new(
+        (gateway, boot): (String, u64),
+        sealing: Sealing,
+        sending: Sending,
+        (recovered, spool): (Recovered, SpoolState),
+        sources_ended: bool,
+    ) -> Self {
+        Self {
+            gateway,
+            boot: format!("{boot:016x}"),
+            produced: sealing.produced,
+            dropped: sealing.dropped,
+            sealed_frames: sealing.frames,
+            sealed_readings: sealing.readings,
+            sealed_bytes: sealing.bytes,
+            recovered_frames: recovered.frames,
+            acked_frames: sending.acked_frames,
+            acked_readings: sending.acked_readings,
+            in_spool_frames: spool.frames,
+            in_spool_readings: spool.readings,
+            in_spool_bytes: spool.bytes,
+            // Those found at start are met again while sending.
+            damaged_frames: recovered.damaged_frames.max(spool.damaged_frames),
+            torn_bytes: recovered.torn_bytes,
+            poisoned_segments: spool.poisoned_segments,
+            refusals: sending.refusals,
+            outages: sending.outages,
+            not_saved: sealing.not_saved,
+            sources_ended,
+        }
+    }
+
+    /// Whether the run did all that it was asked: nothing lost, and at the sources' end nothing left.
+    /// A run that was stopped may leave frames in the spool: they are safe.
+    pub fn is_complete(&self) -> bool {
+        self.not_saved == 0 && (!self.sources_ended || self.in_spool_frames == 0)
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(to, "gateway {} boot {}", self.gateway, self.boot)?;
+        let causes: Vec<_> = Drop::ALL
+            .iter()
+            .map(|cause| format!("{} {}", cause.name(), self.dropped.get(*cause)))
+            .collect();
+        writeln!(to, "produced  {} readings", self.produced)?;
+        writeln!(
+            to,
+            "dropped   {} readings ({})",
+            self.dropped.total(),
+            causes.join(", ")
+        )?;
+        writeln!(
+            to,
+            "sealed    {} readings in {} frames, {} bytes",
+            self.sealed_readings, self.sealed_frames, self.sealed_bytes
+        )?;
+        writeln!(
+            to,
+            "recovered {} frames of former runs",
+            self.recovered_frames
+        )?;
+        writeln!(
+            to,
+            "acked     {} readings in {} frames",
+            self.acked_readings, self.acked_frames
+        )?;
+        write!(
+            to,
+            "in spool  {} readings in {} frames, {} bytes",
+            self.in_spool_readings, self.in_spool_frames, self.in_spool_bytes
+        )?;
+        for (count, what) in [
+            (self.damaged_frames, "damaged frames were stepped over"),
+            (self.torn_bytes, "bytes of unfinished writes were cut off"),
+            (
+                self.poisoned_segments,
+                "spool segments were given up after a failed write",
+            ),
+            (self.refusals, "times the far end refused a frame"),
+            (self.outages, "times the connection failed"),
+            (
+                self.not_saved,
+                "readings were LOST: the disk refused them to the end",
+            ),
+        ] {
+            if count > 0 {
+                write!(to, "\n{count} {what}")?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,308 @@
+//! From the spool to the cloud: a window of frames in flight, each acknowledged or given back.
+//!
+//! The spool alone decides what is sent again. When a connection is lost, everything that it had not
+//! confirmed goes back and is sent again over the next one, under the same identity; duplicates are the
+//! cloud's to recognise. Waits grow exponentially with full jitter, so that a fleet does not return in
+//! step. A refused frame waits alone; the others pass it.
+
+pub mod lake;
+pub mod mqtt;
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::health::Sending;
+use crate::phase::Phase;
+use crate::spool::{Position, Spool, Spooled};
+
+/// A way to bronze. Two exist: [`lake::Lake`] and [`mqtt::Mqtt`].
+pub trait Uplink: Send {
+    /// Frames that may be sent and not confirmed.
+    fn in_flight_max(&self) -> usize;
+
+    /// Frames in flight and none confirmed for this long: the connection is dead, whatever it says.
+    fn silence_max(&self) -> Duration;
+
+    /// Makes a new connection, and forgets the former one.
+    fn connect(&mut self) -> impl Future<Output = Result<(), ConnectError>> + Send;
+
+    /// Sends one frame over the current connection; done when the far end has it for good.
+    fn send(&self, frame: Spooled) -> impl Future<Output = Result<(), SendError>> + Send + 'static;
+}
+
+/// No connection.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ConnectError(pub String);
+
+/// A frame was not confirmed.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// The connection is gone; what happened to the frame is not known.
+    #[error("the connection was lost")]
+    Lost,
+    /// The far end does not want this frame, now or ever; it stays in the spool and is tried again.
+    #[error("refused: {0}")]
+    Refused(String),
+}
+
+/// How long to wait after a failure: full jitter between 0 and the base doubled each time, up to a cap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackoffConfig {
+    /// Upper end of the first wait, in milliseconds.
+    pub base_ms: u64,
+    /// Upper end of any wait, in milliseconds.
+    pub cap_ms: u64,
+}
+
+impl BackoffConfig {
+    /// The wait before try `failures + 1`; `random` is from 0 (inclusive) to 1.
+    ///
+    /// "Full jitter" after M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+    pub fn wait(self, failures: u32, random: f64) -> Duration {
+        let upper = self
+            .base_ms
+            .saturating_mul(1 << failures.saturating_sub(1).min(32))
+            .min(self.cap_ms);
+        Duration::from_millis((upper as f64 * random) as u64)
+    }
+}
+
+/// Sends what is in the spool until the run's end; returns when the spool is drained or time is up.
+pub async fn drain(
+    mut uplink: impl Uplink,
+    spool: Arc<Spool>,
+    backoff: BackoffConfig,
+    mut phase: watch::Receiver<Phase>,
+) -> Sending {
+    let mut sending = Sending::default();
+    let mut failures = 0;
+    loop {
+        let failed = match until_deadline(&mut phase, uplink.connect()).await {
+            None => return sending,
+            Some(Err(error)) => error.to_string(),
+            Some(Ok(())) => {
+                if failures > 0 {
+                    tracing::info!("connected again");
+                }
+                let mut session = Session::new(&uplink, &spool, backoff, &mut sending);
+                match session.run(&mut phase).await {
+                    End::Drained => return sending,
+                    End::Failed(why) => {
+                        if session.confirmed {
+                            failures = 0;
+                        }
+                        why
+                    }
+                }
+            }
+        };
+        failures += 1;
+        sending.outages += 1;
+        let wait = backoff.wait(failures, fastrand::f64());
+        tracing::warn!(
+            why = failed,
+            failures,
+            wait_ms = wait.as_millis() as u64,
+            "the uplink failed; frames wait in the spool"
+        );
+        if until_deadline(&mut phase, sleep(wait)).await.is_none() {
+            return sending;
+        }
+    }
+}
+
+/// `work`'s output, or `None` when the run's deadline comes first.
+async fn until_deadline<T>(
+    phase: &mut watch::Receiver<Phase>,
+    work: impl Future<Output = T>,
+) -> Option<T> {
+    let over = async {
+        loop {
+            let deadline = phase.borrow_and_update().deadline();
+            let far = Instant::now() + Duration::from_secs(86_400);
+            tokio::select! {
+                () = sleep_until(deadline.unwrap_or(far)) => if deadline.is_some() { return },
+                changed = phase.changed() => if changed.is_err() { return },
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        output = work => Some(output),
+        () = over => None,
+    }
+}
+
+/// Why a session ended.
+enum End {
+    Drained,
+    Failed(String),
+}
+
+/// One connection's life.
+struct Session<'a, U> {
+    uplink: &'a U,
+    spool: &'a Arc<Spool>,
+    backoff: BackoffConfig,
+    sending: &'a mut Sending,
+    in_flight: JoinSet<(Position, u32, Result<(), SendError>)>,
+    /// How often each waiting frame was refused.
+    refused: HashMap<Position, u32>,
+    last_news: Instant,
+    confirmed: bool,
+}
+
+impl<'a, U: Uplink> Session<'a, U> {
+    fn new(
+        uplink: &'a U,
+        spool: &'a Arc<Spool>,
+        backoff: BackoffConfig,
+        sending: &'a mut Sending,
+    ) -> Self {
+        Self {
+            uplink,
+            spool,
+            backoff,
+            sending,
+            in_flight: JoinSet::new(),
+            refused: HashMap::new(),
+            last_news: Instant::now(),
+            confirmed: false,
+        }
+    }
+
+    async fn run(&mut self, phase: &mut watch::Receiver<Phase>) -> End {
+        let end = self.send_all(phase).await;
+        // Whatever is still in flight is the spool's again; a late confirmation costs a re-send.
+        self.in_flight.shutdown().await;
+        self.spool.give_back_all();
+        end
+    }
+
+    async fn send_all(&mut self, phase: &mut watch::Receiver<Phase>) -> End {
+        loop {
+            if let Err(error) = self.fill().await {
+                return End::Failed(format!("the spool cannot be read: {error}"));
+            }
+            let now = *phase.borrow_and_update();
+            let drained = matches!(now, Phase::Draining(_))
+                && self.in_flight.is_empty()
+                && self.spool.state().frames == 0;
+            if drained
+                || now
+                    .deadline()
+                    .is_some_and(|deadline| Instant::now() >= deadline)
+            {
+                return End::Drained;
+            }
+            let busy = !self.in_flight.is_empty();
+            let silent_at = self.last_news + self.uplink.silence_max();
+            let far = Instant::now() + Duration::from_secs(86_400);
+            let retry_at = self.spool.retry_at().map_or(far, Instant::from_std);
+            tokio::select! {
+                Some(sent) = self.in_flight.join_next(), if busy => {
+                    if let Some(end) = self.settle(sent) {
+                        return end;
+                    }
+                }
+                () = self.spool.frames_changed() => {}
+                () = sleep_until(retry_at), if self.has_window() => {}
+                () = sleep_until(silent_at), if busy => {
+                    return End::Failed(format!("nothing was confirmed for {} ms", self.uplink.silence_max().as_millis()));
+                }
+                () = sleep_until(now.deadline().unwrap_or(far)) => {}
+                _ = phase.changed() => {}
+            }
+        }
+    }
+
+    fn has_window(&self) -> bool {
+        self.in_flight.len() < self.uplink.in_flight_max()
+    }
+
+    /// Takes frames from the spool while the window has room.
+    async fn fill(&mut self) -> std::io::Result<()> {
+        while self.has_window() {
+            let (spool, pending_max) = (Arc::clone(self.spool), self.uplink.in_flight_max());
+            let taken = tokio::task::spawn_blocking(move || {
+                spool.take(std::time::Instant::now(), pending_max)
+            })
+            .await;
+            let Some(frame) = taken.map_err(std::io::Error::other)?? else {
+                break;
+            };
+            if self.in_flight.is_empty() {
+                self.last_news = Instant::now();
+            }
+            let (position, readings) = (frame.position, frame.readings);
+            let sent = self.uplink.send(frame);
+            self.in_flight
+                .spawn(async move { (position, readings, sent.await) });
+        }
+        Ok(())
+    }
+
+    /// Acknowledges, or gives back; the session ends if the connection is lost.
+    fn settle(
+        &mut self,
+        sent: Result<(Position, u32, Result<(), SendError>), JoinError>,
+    ) -> Option<End> {
+        let (position, readings, result) = match sent {
+            Ok(sent) => sent,
+            Err(error) => return Some(End::Failed(format!("sending failed: {error}"))),
+        };
+        match result {
+            Ok(()) => {
+                self.spool.ack(position);
+                self.refused.remove(&position);
+                self.sending.acked_frames += 1;
+                self.sending.acked_readings += u64::from(readings);
+                self.last_news = Instant::now();
+                self.confirmed = true;
+                None
+            }
+            Err(SendError::Refused(why)) => {
+                let times = self.refused.entry(position).or_default();
+                *times += 1;
+                self.sending.refusals += 1;
+                let wait = self.backoff.wait(*times, fastrand::f64());
+                tracing::warn!(
+                    why,
+                    times = *times,
+                    wait_ms = wait.as_millis() as u64,
+                    "a frame was refused; it stays in the spool and is tried again"
+                );
+                self.spool
+                    .give_back(position, std::time::Instant::now() + wait);
+                self.last_news = Instant::now();
+                None
+            }
+            Err(SendError::Lost) => Some(End::Failed(SendError::Lost.to_string())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_the_cap_and_are_jittered_from_zero() {
+        let backoff = BackoffConfig {
+            base_ms: 100,
+            cap_ms: 1_000,
+        };
+        let upper: Vec<_> = [1, 2, 3, 4, 5, 99]
+            .map(|failures| backoff.wait(failures, 1.0).as_millis())
+            .into();
+        assert_eq!(upper, [100, 200, 400, 800, 1_000, 1_000]);
+        assert_eq!(backoff.wait(5, 0.0), Duration::ZERO);
+    }
+}
