@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, StringArray, UInt32Array,
+    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, StringArray,
+    UInt32Array,
 };
 use datafusion::arrow::compute::{prep_null_mask_filter, take};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -87,16 +88,23 @@ impl Checker {
             .checks
             .iter()
             .map(|check| {
-                plan(&session, &check.predicate, &planned).map_err(|problem| CheckError::Predicate {
-                    dataset: dataset.clone(),
-                    check: check.id.clone(),
-                    problem,
+                plan(&session, &check.predicate, &planned).map_err(|problem| {
+                    CheckError::Predicate {
+                        dataset: dataset.clone(),
+                        check: check.id.clone(),
+                        problem,
+                    }
                 })
             })
             .collect::<Result<_, _>>()?;
         let joined = Arc::new(planned.as_arrow().clone());
-        let checker =
-            Self { contract: contract.clone(), redactor: Redactor::new(contract), predicates, planned, joined };
+        let checker = Self {
+            contract: contract.clone(),
+            redactor: Redactor::new(contract),
+            predicates,
+            planned,
+            joined,
+        };
         // What only shows at run time (a function without an implementation, a bad literal) shows now.
         checker.verdicts(&RecordBatch::new_empty(nullable(contract)), 0)?;
         Ok(checker)
@@ -117,11 +125,17 @@ impl Checker {
     pub fn verdicts(&self, rows: &RecordBatch, now_ms: i64) -> Result<Verdicts, CheckError> {
         let failed = |check: usize, problem: String| CheckError::Evaluate {
             dataset: self.contract.dataset.clone(),
-            check: self.contract.checks.get(check).map_or_else(String::new, |check| check.id.clone()),
+            check: self
+                .contract
+                .checks
+                .get(check)
+                .map_or_else(String::new, |check| check.id.clone()),
             rows: rows.num_rows(),
             problem,
         };
-        let joined = self.join(rows).map_err(|error| failed(0, error.to_string()))?;
+        let joined = self
+            .join(rows)
+            .map_err(|error| failed(0, error.to_string()))?;
         let mut verdicts = Vec::with_capacity(self.predicates.len());
         for (check, predicate) in self.predicates.iter().enumerate() {
             let verdict = self
@@ -130,7 +144,11 @@ impl Checker {
                 .and_then(|value| value.into_array(joined.num_rows()))
                 .map_err(|error| failed(check, error.strip_backtrace()))?;
             let verdict = verdict.as_boolean();
-            verdicts.push(if verdict.null_count() > 0 { prep_null_mask_filter(verdict) } else { verdict.clone() });
+            verdicts.push(if verdict.null_count() > 0 {
+                prep_null_mask_filter(verdict)
+            } else {
+                verdict.clone()
+            });
         }
         Ok(Verdicts(verdicts))
     }
@@ -149,21 +167,34 @@ impl Checker {
     }
 
     /// The predicate with `now()` as a constant, ready to run.
-    fn at_time(&self, predicate: Expr, now_ms: i64) -> Result<Arc<dyn PhysicalExpr>, DataFusionError> {
+    fn at_time(
+        &self,
+        predicate: Expr,
+        now_ms: i64,
+    ) -> Result<Arc<dyn PhysicalExpr>, DataFusionError> {
         let now = DateTime::<Utc>::from_timestamp_millis(now_ms);
         let context = SimplifyContext::builder()
             .with_schema(Arc::clone(&self.planned))
             .with_query_execution_start_time(now)
             .build();
         let predicate = ExprSimplifier::new(context).simplify(predicate)?;
-        create_physical_expr(&predicate, &self.planned, &ExecutionProps::new(), &Default::default())
+        create_physical_expr(
+            &predicate,
+            &self.planned,
+            &ExecutionProps::new(),
+            &Default::default(),
+        )
     }
 }
 
 /// The contract's columns as a batch has them before its bad rows are taken out.
 pub(crate) fn nullable(contract: &Contract) -> SchemaRef {
-    let fields: Vec<Field> =
-        contract.row_schema().fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
+    let fields: Vec<Field> = contract
+        .row_schema()
+        .fields()
+        .iter()
+        .map(|field| field.as_ref().clone().with_nullable(true))
+        .collect();
     Arc::new(Schema::new(fields))
 }
 
@@ -183,10 +214,16 @@ fn plan(session: &SessionContext, sql: &str, schema: &DFSchemaRef) -> Result<Exp
     let problem = |error: DataFusionError| error.strip_backtrace();
     let expr = session.parse_sql_expr(sql, schema).map_err(problem)?;
     if expr.is_volatile() {
-        return Err("a volatile function gives another verdict on each reading of the same object".into());
+        return Err(
+            "a volatile function gives another verdict on each reading of the same object".into(),
+        );
     }
-    let context = SimplifyContext::builder().with_schema(Arc::clone(schema)).build();
-    let expr = ExprSimplifier::new(context).coerce(expr, schema).map_err(problem)?;
+    let context = SimplifyContext::builder()
+        .with_schema(Arc::clone(schema))
+        .build();
+    let expr = ExprSimplifier::new(context)
+        .coerce(expr, schema)
+        .map_err(problem)?;
     use datafusion::logical_expr::ExprSchemable;
     match expr.get_type(schema.as_ref()).map_err(problem)? {
         DataType::Boolean => Ok(expr),
@@ -196,8 +233,95 @@ fn plan(session: &SessionContext, sql: &str, schema: &DFSchemaRef) -> Result<Exp
 
 /// For each row its place in the reference's list, or NULL.
 fn places(reference: &Reference, values: Option<&ArrayRef>) -> UInt32Array {
-    let Some(values) = values.and_then(|values| values.as_any().downcast_ref::<StringArray>()) else {
+    let Some(values) = values.and_then(|values| values.as_any().downcast_ref::<StringArray>())
+    else {
         return UInt32Array::new_null(0);
     };
-    values.iter().map(|value| value.and_then(|value| reference.places.get(value).copied())).collect()
+    values
+        .iter()
+        .map(|value| value.and_then(|value| reference.places.get(value).copied()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+    use crate::conform::Conformer;
+    use crate::decode::Field;
+
+    const READINGS: &str = include_str!("../../contracts/sensor_readings.yaml");
+
+    fn with_check(sql: &str) -> Result<Checker, CheckError> {
+        Checker::new(&Contract::parse(&READINGS.replace("value IS NULL", sql)).unwrap())
+    }
+
+    #[test]
+    fn a_check_that_cannot_run_is_named_before_any_object() {
+        for (sql, part) in [
+            ("value >", "sensor_readings, check missing_value"),
+            ("valeu IS NULL", "valeu"),
+            ("value + 1", "it gives Float64, not TRUE or FALSE"),
+            ("random() > 0.5", "volatile"),
+            ("sum(value) > 1", "check missing_value"),
+            ("value > (SELECT 1)", "check missing_value"),
+            ("no_such(value)", "no_such"),
+            ("regexp_like(device, '[')", "check missing_value"),
+        ] {
+            let error = with_check(sql).err().unwrap().to_string();
+            assert!(error.contains(part), "{sql}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_check_may_use_the_functions_of_the_engine() {
+        for sql in [
+            "regexp_like(device, '^x')",
+            "rows.channel LIKE 'x%'",
+            "at < now() - INTERVAL '10 years'",
+            "1 = 1",
+        ] {
+            with_check(sql).unwrap();
+        }
+    }
+
+    #[test]
+    fn now_is_what_the_caller_says() {
+        let contract = Contract::parse(READINGS).unwrap();
+        let checker = Checker::new(&contract).unwrap();
+        let mut rows = Conformer::new(&contract);
+        let noon_ms = 1_767_268_800_000;
+        rows.push(&[
+            Field::Text("d1"),
+            Field::Integer(1),
+            Field::Integer(0),
+            Field::Text("temperature"),
+            Field::Integer(noon_ms),
+            Field::Number(1.0),
+            Field::Missing,
+        ]);
+        let rows = rows.finish().unwrap().rows;
+        let place = contract
+            .checks
+            .iter()
+            .position(|check| check.id == "future_time")
+            .unwrap();
+        let future = |now_ms| checker.verdicts(&rows, now_ms).unwrap().0[place].value(0);
+        assert!(!future(noon_ms - 300_000));
+        assert!(future(noon_ms - 300_001));
+    }
+
+    #[test]
+    fn a_predicate_that_is_null_is_not_failing() {
+        let contract = Contract::parse(READINGS).unwrap();
+        let mut rows = Conformer::new(&contract);
+        rows.push(&[Field::Missing; 7]);
+        let verdicts = Checker::new(&contract)
+            .unwrap()
+            .verdicts(&rows.finish().unwrap().rows, 0)
+            .unwrap();
+        let failing: Vec<bool> = verdicts.0.iter().map(|verdict| verdict.value(0)).collect();
+        assert_eq!(failing, [true, true, false, false, false]);
+    }
 }

@@ -12,7 +12,9 @@ mod scan;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, new_null_array};
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, RecordBatch, StringArray, new_null_array,
+};
 use datafusion::arrow::error::ArrowError;
 use regex::Regex;
 use serde_json::Value;
@@ -66,15 +68,24 @@ impl Redactor {
                 text: column.logical_type == LogicalType::String,
             })
             .collect();
-        let hidden: Vec<&str> = columns.iter().filter(|c| c.hidden()).map(|c| c.name.as_str()).collect();
-        Self { named: named_values(&hidden), columns }
+        let hidden: Vec<&str> = columns
+            .iter()
+            .filter(|c| c.hidden())
+            .map(|c| c.name.as_str())
+            .collect();
+        Self {
+            named: named_values(&hidden),
+            columns,
+        }
     }
 
     /// The batch with its declared columns redacted; columns that the contract does not have stay.
     pub fn rows(&self, rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
         let mut columns: Vec<ArrayRef> = rows.columns().to_vec();
         for column in &self.columns {
-            let Some((place, _)) = rows.schema_ref().column_with_name(&column.name) else { continue };
+            let Some((place, _)) = rows.schema_ref().column_with_name(&column.name) else {
+                continue;
+            };
             let values = &columns[place];
             columns[place] = match column.redact {
                 Redact::None => continue,
@@ -89,9 +100,11 @@ impl Redactor {
     /// A record that parsed: a JSON object's text. Field order and number texts stay as they were.
     pub fn json_record(&self, text: &str) -> String {
         match json::pairs(text) {
-            Some(pairs) => {
-                self.record(pairs.iter().map(|(name, value)| (name.as_str(), Cow::Borrowed(value.get()))))
-            }
+            Some(pairs) => self.record(
+                pairs
+                    .iter()
+                    .map(|(name, value)| (name.as_str(), Cow::Borrowed(value.get()))),
+            ),
             None => self.broken_record(text.as_bytes()),
         }
     }
@@ -113,12 +126,29 @@ impl Redactor {
 
     /// A CSV record whose fields do not fit the header, as a JSON array. Which value belongs to which
     /// column is not known, so all from the first masked or dropped column on are masked.
-    pub fn ragged_record<'a>(&self, header: &[&str], fields: impl Iterator<Item = &'a str>) -> String {
-        let hidden = |name: &&str| self.columns.iter().any(|column| column.name == **name && column.hidden());
-        let first_hidden = header.iter().position(|name| hidden(&name)).unwrap_or(usize::MAX);
+    pub fn ragged_record<'a>(
+        &self,
+        header: &[&str],
+        fields: impl Iterator<Item = &'a str>,
+    ) -> String {
+        let hidden = |name: &&str| {
+            self.columns
+                .iter()
+                .any(|column| column.name == **name && column.hidden())
+        };
+        let first_hidden = header
+            .iter()
+            .position(|name| hidden(&name))
+            .unwrap_or(usize::MAX);
         let fields: Vec<Cow<'_, str>> = fields
             .enumerate()
-            .map(|(place, field)| if place < first_hidden { scan(field) } else { Cow::Borrowed(MASK) })
+            .map(|(place, field)| {
+                if place < first_hidden {
+                    scan(field)
+                } else {
+                    Cow::Borrowed(MASK)
+                }
+            })
             .collect();
         cut(Value::from(fields).to_string())
     }
@@ -134,7 +164,9 @@ impl Redactor {
         let mut record = scan(&masked).into_owned();
         if seen.len() < bytes.len() {
             // The cut may have split an address or a number, which the scan then did not know.
-            record.truncate(record.floor_char_boundary(record.len().saturating_sub(ADDRESS_BYTES_MAX)));
+            record.truncate(
+                record.floor_char_boundary(record.len().saturating_sub(ADDRESS_BYTES_MAX)),
+            );
             record.push_str(CUT);
         }
         cut(record)
@@ -149,7 +181,9 @@ impl Redactor {
     fn value<'a>(&self, name: &str, value: &'a str) -> Cow<'a, str> {
         let column = self.columns.iter().find(|column| column.name == name);
         match column {
-            Some(column) if value != "null" && column.redact == Redact::Mask => Cow::Owned(quoted(MASK)),
+            Some(column) if value != "null" && column.redact == Redact::Mask => {
+                Cow::Owned(quoted(MASK))
+            }
             Some(column) if column.redact == Redact::Drop => Cow::Borrowed("null"),
             Some(column) if !column.text && is_number(value) => Cow::Borrowed(value),
             Some(column) if column.is_key(value) => scanned(value, scan_emails),
@@ -165,14 +199,25 @@ impl RedactedColumn {
 
     /// Whether the JSON value can be a key here.
     fn is_key(&self, value: &str) -> bool {
-        let text = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
-        self.key && text.is_some_and(|text| self.pattern.as_ref().is_none_or(|pattern| pattern.is_match(text)))
+        let text = value
+            .strip_prefix('"')
+            .and_then(|value| value.strip_suffix('"'));
+        self.key
+            && self.text
+            && text.is_some_and(|text| {
+                self.pattern
+                    .as_ref()
+                    .is_none_or(|pattern| pattern.is_match(text))
+            })
     }
 }
 
 /// `"name": value` for each of the names, the value as far as broken JSON shows it: a string to its
 /// closing quote or the end, a list or object to the end, anything else to the next comma or bracket.
-#[expect(clippy::expect_used, reason = "the names are escaped, and the rest is a constant that a test compiles")]
+#[expect(
+    clippy::expect_used,
+    reason = "the names are escaped, and the rest is a constant that a test compiles"
+)]
 fn named_values(names: &[&str]) -> Option<Regex> {
     if names.is_empty() {
         return None;
@@ -187,7 +232,12 @@ fn named_values(names: &[&str]) -> Option<Regex> {
 
 fn map_text<'a>(values: &'a ArrayRef, redact: impl Fn(&'a str) -> Cow<'a, str>) -> ArrayRef {
     match values.as_string_opt::<i32>() {
-        Some(texts) => Arc::new(texts.iter().map(|text| text.map(&redact)).collect::<StringArray>()),
+        Some(texts) => Arc::new(
+            texts
+                .iter()
+                .map(|text| text.map(&redact))
+                .collect::<StringArray>(),
+        ),
         // The contract allows mask and scan on text only; anything else would be a caller's mistake.
         None => new_null_array(values.data_type(), values.len()),
     }
@@ -197,9 +247,19 @@ fn scanned(value: &str, scan: fn(&str) -> Cow<'_, str>) -> Cow<'_, str> {
     if !suspicious(value) {
         return Cow::Borrowed(value);
     }
+    if is_number(value) {
+        return match scan(value) {
+            Cow::Borrowed(_) => Cow::Borrowed(value),
+            Cow::Owned(found) => Cow::Owned(quoted(&found)),
+        };
+    }
     match serde_json::from_str::<Value>(value) {
         Ok(mut parsed) => {
-            if scan_value(&mut parsed, scan) { Cow::Owned(parsed.to_string()) } else { Cow::Borrowed(value) }
+            if scan_value(&mut parsed, scan) {
+                Cow::Owned(parsed.to_string())
+            } else {
+                Cow::Borrowed(value)
+            }
         }
         // Too deep or too large a number for a value: text then.
         Err(_) => Cow::Owned(quoted(&scan(value))),
@@ -219,13 +279,17 @@ fn scan_value(value: &mut Value, scan: fn(&str) -> Cow<'_, str>) -> bool {
             }
             found
         }
-        Value::Array(values) => values.iter_mut().fold(false, |found, value| scan_value(value, scan) | found),
+        Value::Array(values) => values
+            .iter_mut()
+            .fold(false, |found, value| scan_value(value, scan) | found),
         Value::Object(fields) => {
             let mut found = false;
-            let scanned = std::mem::take(fields).into_iter().map(|(mut name, mut value)| {
-                found |= replace_if_found(&mut name, scan) | scan_value(&mut value, scan);
-                (name, value)
-            });
+            let scanned = std::mem::take(fields)
+                .into_iter()
+                .map(|(mut name, mut value)| {
+                    found |= replace_if_found(&mut name, scan) | scan_value(&mut value, scan);
+                    (name, value)
+                });
             let scanned = scanned.collect();
             *fields = scanned;
             found
@@ -256,4 +320,62 @@ fn cut(mut record: String) -> String {
         record.push_str(CUT);
     }
     record
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn orders() -> &'static Redactor {
+        static ORDERS: std::sync::LazyLock<Redactor> =
+            std::sync::LazyLock::new(|| Redactor::new(&Contract::embedded()[1]));
+        &ORDERS
+    }
+
+    #[test]
+    fn a_record_keeps_what_is_not_personal() {
+        let record = orders().json_record(
+            r#"{"order_id":"ORD-00012345","amount":1234567.80,"phone":7,"customer_email":null,"x":{"tel":5551234567,"id":"550e8400-e29b-41d4-a716-446655440000"},"big":123456789012345678901234567890}"#,
+        );
+        assert_eq!(
+            record,
+            r#"{"order_id":"ORD-00012345","amount":1234567.80,"phone":"[REDACTED]","customer_email":null,"x":{"id":"550e8400-e29b-41d4-a716-446655440000","tel":"[PHONE]"},"big":"[PHONE]"}"#
+        );
+    }
+
+    #[test]
+    fn a_long_record_is_cut_and_no_address_is_split() {
+        for len in SCANNED_BYTES_MAX - 40..SCANNED_BYTES_MAX {
+            // Addresses up to the cut shrink so much that the cut's end shows in the record.
+            let before = format!(
+                "{}{}",
+                "a@b.example ".repeat(len / 12),
+                " ".repeat(len % 12)
+            );
+            let text = format!("{before}canary@mail.example {}", "x".repeat(40_000));
+            let record = orders().broken_record(text.as_bytes());
+            assert!(record.len() <= RECORD_BYTES_MAX && record.ends_with(CUT));
+            assert!(!record.contains("canary"), "{len}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn redacting_broken_text_twice_changes_nothing(text in r#"([ -~]|"phone":|"notes": "|@a.b|555 1234){0,30}"#) {
+            let redactor = orders();
+            let once = redactor.broken_record(text.as_bytes());
+            prop_assert_eq!(redactor.broken_record(once.as_bytes()), once);
+        }
+
+        #[test]
+        fn redacting_a_record_twice_changes_nothing(name in "[a-z@. 0-9]{0,20}", value in "[a-z@. 0-9+-]{0,30}") {
+            let redactor = orders();
+            let once = redactor.json_record(&serde_json::json!({"phone": value, "notes": value, name: [value]}).to_string());
+            prop_assert_eq!(redactor.json_record(&once), once);
+        }
+    }
 }
