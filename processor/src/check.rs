@@ -16,11 +16,12 @@ use datafusion::arrow::array::{
 use datafusion::arrow::compute::{prep_null_mask_filter, take};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::error::ArrowError;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{DFSchema, DFSchemaRef, TableReference};
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::logical_expr::{Expr, ExprSchemable, Volatility};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion::prelude::SessionContext;
@@ -67,9 +68,17 @@ pub enum CheckError {
 pub struct Checker {
     contract: Contract,
     redactor: Redactor,
-    predicates: Vec<Expr>,
+    predicates: Vec<Predicate>,
     planned: DFSchemaRef,
     joined: SchemaRef,
+}
+
+/// A check's predicate.
+enum Predicate {
+    /// Ready to run.
+    Planned(Arc<dyn PhysicalExpr>),
+    /// Asks for the time, which is put in before each run.
+    Timed(Expr),
 }
 
 /// For each check of the contract, in order: the rows that fail it, without NULLs.
@@ -139,7 +148,7 @@ impl Checker {
         let mut verdicts = Vec::with_capacity(self.predicates.len());
         for (check, predicate) in self.predicates.iter().enumerate() {
             let verdict = self
-                .at_time(predicate.clone(), now_ms)
+                .ready(predicate, now_ms)
                 .and_then(|predicate| predicate.evaluate(&joined))
                 .and_then(|value| value.into_array(joined.num_rows()))
                 .map_err(|error| failed(check, error.strip_backtrace()))?;
@@ -166,25 +175,35 @@ impl Checker {
         RecordBatch::try_new_with_options(Arc::clone(&self.joined), columns, &options)
     }
 
-    /// The predicate with `now()` as a constant, ready to run.
-    fn at_time(
+    fn ready(
         &self,
-        predicate: Expr,
+        predicate: &Predicate,
         now_ms: i64,
     ) -> Result<Arc<dyn PhysicalExpr>, DataFusionError> {
-        let now = DateTime::<Utc>::from_timestamp_millis(now_ms);
-        let context = SimplifyContext::builder()
-            .with_schema(Arc::clone(&self.planned))
-            .with_query_execution_start_time(now)
-            .build();
-        let predicate = ExprSimplifier::new(context).simplify(predicate)?;
-        create_physical_expr(
-            &predicate,
-            &self.planned,
-            &ExecutionProps::new(),
-            &Default::default(),
-        )
+        match predicate {
+            Predicate::Planned(predicate) => Ok(Arc::clone(predicate)),
+            Predicate::Timed(predicate) => physical(predicate.clone(), &self.planned, Some(now_ms)),
+        }
     }
+}
+
+/// The predicate ready to run, with the time in the place of `now()`.
+fn physical(
+    predicate: Expr,
+    schema: &DFSchemaRef,
+    now_ms: Option<i64>,
+) -> Result<Arc<dyn PhysicalExpr>, DataFusionError> {
+    let context = SimplifyContext::builder()
+        .with_schema(Arc::clone(schema))
+        .with_query_execution_start_time(now_ms.and_then(DateTime::<Utc>::from_timestamp_millis))
+        .build();
+    let predicate = ExprSimplifier::new(context).simplify(predicate)?;
+    create_physical_expr(
+        &predicate,
+        schema,
+        &ExecutionProps::new(),
+        &Default::default(),
+    )
 }
 
 /// The contract's columns as a batch has them before its bad rows are taken out.
@@ -210,7 +229,7 @@ fn plan_schema(contract: &Contract) -> Result<DFSchema, DataFusionError> {
     Ok(schema)
 }
 
-fn plan(session: &SessionContext, sql: &str, schema: &DFSchemaRef) -> Result<Expr, String> {
+fn plan(session: &SessionContext, sql: &str, schema: &DFSchemaRef) -> Result<Predicate, String> {
     let problem = |error: DataFusionError| error.strip_backtrace();
     let expr = session.parse_sql_expr(sql, schema).map_err(problem)?;
     if expr.is_volatile() {
@@ -224,11 +243,20 @@ fn plan(session: &SessionContext, sql: &str, schema: &DFSchemaRef) -> Result<Exp
     let expr = ExprSimplifier::new(context)
         .coerce(expr, schema)
         .map_err(problem)?;
-    use datafusion::logical_expr::ExprSchemable;
     match expr.get_type(schema.as_ref()).map_err(problem)? {
-        DataType::Boolean => Ok(expr),
+        DataType::Boolean if asks_the_time(&expr).map_err(problem)? => Ok(Predicate::Timed(expr)),
+        DataType::Boolean => physical(expr, schema, None)
+            .map(Predicate::Planned)
+            .map_err(problem),
         other => Err(format!("it gives {other}, not TRUE or FALSE")),
     }
+}
+
+/// Whether a function in it is stable only within one query: `now()`, `current_date()` and their kin.
+fn asks_the_time(expr: &Expr) -> Result<bool, DataFusionError> {
+    expr.exists(|expr| {
+        Ok(matches!(expr, Expr::ScalarFunction(call) if call.func.signature().volatility == Volatility::Stable))
+    })
 }
 
 /// For each row its place in the reference's list, or NULL.

@@ -136,10 +136,7 @@ impl Redactor {
                 .iter()
                 .any(|column| column.name == **name && column.hidden())
         };
-        let first_hidden = header
-            .iter()
-            .position(|name| hidden(&name))
-            .unwrap_or(usize::MAX);
+        let first_hidden = header.iter().position(hidden).unwrap_or(usize::MAX);
         let fields: Vec<Cow<'_, str>> = fields
             .enumerate()
             .map(|(place, field)| {
