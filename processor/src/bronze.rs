@@ -54,9 +54,7 @@ pub enum Skip {
         dataset: String,
     },
     /// The name does not end as a known format's does.
-    #[error(
-        "{key}: the name does not end in .ingot, .ndjson, .jsonl, .json or .csv, with or without .gz"
-    )]
+    #[error("{key}: the name does not end in .ingot, .ndjson, .jsonl, .json or .csv, with or without .gz")]
     UnknownFormat {
         /// The key.
         key: String,
@@ -83,10 +81,8 @@ impl BronzeKey {
     /// Reads a decoded key. `is_dataset` says whether there is a contract of that id.
     pub fn parse(key: &str, is_dataset: impl Fn(&str) -> bool) -> Result<Self, Skip> {
         let not_bronze = || Skip::NotBronze { key: key.into() };
-        let (dataset, path) = key
-            .strip_prefix("bronze/")
-            .and_then(|path| path.split_once('/'))
-            .ok_or_else(not_bronze)?;
+        let (dataset, path) =
+            key.strip_prefix("bronze/").and_then(|path| path.split_once('/')).ok_or_else(not_bronze)?;
         if dataset.is_empty() {
             return Err(not_bronze());
         }
@@ -94,10 +90,7 @@ impl BronzeKey {
             return Err(Skip::Folder { key: key.into() });
         }
         if !is_dataset(dataset) {
-            return Err(Skip::UnknownDataset {
-                key: key.into(),
-                dataset: dataset.into(),
-            });
+            return Err(Skip::UnknownDataset { key: key.into(), dataset: dataset.into() });
         }
         let (folders, name) = path.rsplit_once('/').unwrap_or(("", path));
         let (name, gzip) = match name.strip_suffix(".gz") {
@@ -139,9 +132,7 @@ pub fn topic_to_key(topic: &str) -> Option<String> {
         return None;
     }
     batch(name)?;
-    Some(format!(
-        "bronze/sensor_readings/dt={dt}/gateway={gateway}/{name}.ingot"
-    ))
+    Some(format!("bronze/sensor_readings/dt={dt}/gateway={gateway}/{name}.ingot"))
 }
 
 /// A key as S3 writes it in an event (`+` for a space, then `%XX`), decoded once; `None` if the result
@@ -153,11 +144,7 @@ pub fn decode_event_key(key: &str) -> Option<String> {
         bytes = rest;
         let escaped = || {
             let digits = std::str::from_utf8(rest.get(..2)?).ok()?;
-            if digits.starts_with('+') {
-                None
-            } else {
-                u8::from_str_radix(digits, 16).ok()
-            }
+            if digits.starts_with('+') { None } else { u8::from_str_radix(digits, 16).ok() }
         };
         match first {
             b'+' => decoded.push(b' '),
@@ -191,9 +178,7 @@ fn batch(stem: &str) -> Option<(u64, u64)> {
 /// 1 to 64 of `[A-Za-z0-9._-]`.
 fn is_name(name: &str) -> bool {
     (1..=64).contains(&name.len())
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
 /// `YYYY-MM-DD`, a day that exists.
@@ -214,14 +199,8 @@ mod tests {
     #[test]
     fn a_key_says_what_the_object_is() {
         let key = BronzeKey::parse("bronze/orders/dt=2026-01-02/shop 1.CSV.csv.gz", known).unwrap();
-        assert_eq!(
-            (key.dataset.as_str(), key.format, key.gzip),
-            ("orders", Format::Csv, true)
-        );
-        assert_eq!(
-            (key.dt.as_deref(), key.gateway, key.batch),
-            (Some("2026-01-02"), None, None)
-        );
+        assert_eq!((key.dataset.as_str(), key.format, key.gzip), ("orders", Format::Csv, true));
+        assert_eq!((key.dt.as_deref(), key.gateway, key.batch), (Some("2026-01-02"), None, None));
         for name in ["a.ndjson", "a.jsonl", "x/y/a.json"] {
             let key = BronzeKey::parse(&format!("bronze/orders/{name}"), known).unwrap();
             assert_eq!((key.format, key.gzip), (Format::Ndjson, false));
@@ -230,51 +209,29 @@ mod tests {
 
     #[test]
     fn a_batchs_key_says_who_sealed_it() {
-        let key =
-            "bronze/sensor_readings/dt=2026-01-02/gateway=gw-1/00000000000000ab-0000000012.ingot";
+        let key = "bronze/sensor_readings/dt=2026-01-02/gateway=gw-1/00000000000000ab-0000000012.ingot";
         let key = BronzeKey::parse(key, known).unwrap();
-        assert_eq!(
-            (key.format, key.gzip, key.batch),
-            (Format::Frames, false, Some((0xab, 12)))
-        );
-        assert_eq!(
-            (key.dt.as_deref(), key.gateway.as_deref()),
-            (Some("2026-01-02"), Some("gw-1"))
-        );
+        assert_eq!((key.format, key.gzip, key.batch), (Format::Frames, false, Some((0xab, 12))));
+        assert_eq!((key.dt.as_deref(), key.gateway.as_deref()), (Some("2026-01-02"), Some("gw-1")));
     }
 
     #[test]
     fn other_keys_are_skipped_with_a_reason() {
         let skip = |key: &str| BronzeKey::parse(key, known).unwrap_err();
-        assert!(matches!(
-            skip("silver/orders/a.csv"),
-            Skip::NotBronze { .. }
-        ));
+        assert!(matches!(skip("silver/orders/a.csv"), Skip::NotBronze { .. }));
         assert!(matches!(skip("bronze//a.csv"), Skip::NotBronze { .. }));
         assert!(matches!(skip("bronze/a.csv"), Skip::NotBronze { .. }));
         assert!(matches!(skip("bronze/orders/"), Skip::Folder { .. }));
-        assert!(matches!(
-            skip("bronze/people/a.csv"),
-            Skip::UnknownDataset { .. }
-        ));
+        assert!(matches!(skip("bronze/people/a.csv"), Skip::UnknownDataset { .. }));
         for name in ["a", "a.gz", "a.csv.zip", "a.parquet", ".."] {
-            assert!(
-                matches!(
-                    skip(&format!("bronze/orders/{name}")),
-                    Skip::UnknownFormat { .. }
-                ),
-                "{name}"
-            );
+            assert!(matches!(skip(&format!("bronze/orders/{name}")), Skip::UnknownFormat { .. }), "{name}");
         }
     }
 
     #[test]
     fn an_event_key_is_decoded_once() {
         for (written, key) in [
-            (
-                "bronze/orders/dt%3D2026-01-02/a+b.csv",
-                "bronze/orders/dt=2026-01-02/a b.csv",
-            ),
+            ("bronze/orders/dt%3D2026-01-02/a+b.csv", "bronze/orders/dt=2026-01-02/a b.csv"),
             ("a%2Bb%3A%253D", "a+b:%3D"),
             ("f%C3%BCnf", "fünf"),
             ("100%", "100%"),
@@ -287,14 +244,10 @@ mod tests {
 
     #[test]
     fn both_topics_of_a_batch_give_its_key() {
-        let key =
-            "bronze/sensor_readings/dt=2026-01-02/gateway=gw-1/00000000000000ab-0000000012.ingot";
+        let key = "bronze/sensor_readings/dt=2026-01-02/gateway=gw-1/00000000000000ab-0000000012.ingot";
         let topic = "ingot/bronze/gw-1/2026-01-02/00000000000000ab-0000000012";
         assert_eq!(topic_to_key(topic).as_deref(), Some(key));
-        assert_eq!(
-            topic_to_key(&format!("$aws/rules/ingot_bronze/{topic}")).as_deref(),
-            Some(key)
-        );
+        assert_eq!(topic_to_key(&format!("$aws/rules/ingot_bronze/{topic}")).as_deref(), Some(key));
     }
 
     #[test]

@@ -10,8 +10,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, StringArray,
-    UInt32Array,
+    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, StringArray, UInt32Array,
 };
 use datafusion::arrow::compute::{prep_null_mask_filter, take};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -97,12 +96,10 @@ impl Checker {
             .checks
             .iter()
             .map(|check| {
-                plan(&session, &check.predicate, &planned).map_err(|problem| {
-                    CheckError::Predicate {
-                        dataset: dataset.clone(),
-                        check: check.id.clone(),
-                        problem,
-                    }
+                plan(&session, &check.predicate, &planned).map_err(|problem| CheckError::Predicate {
+                    dataset: dataset.clone(),
+                    check: check.id.clone(),
+                    problem,
                 })
             })
             .collect::<Result<_, _>>()?;
@@ -134,17 +131,11 @@ impl Checker {
     pub fn verdicts(&self, rows: &RecordBatch, now_ms: i64) -> Result<Verdicts, CheckError> {
         let failed = |check: usize, problem: String| CheckError::Evaluate {
             dataset: self.contract.dataset.clone(),
-            check: self
-                .contract
-                .checks
-                .get(check)
-                .map_or_else(String::new, |check| check.id.clone()),
+            check: self.contract.checks.get(check).map_or_else(String::new, |check| check.id.clone()),
             rows: rows.num_rows(),
             problem,
         };
-        let joined = self
-            .join(rows)
-            .map_err(|error| failed(0, error.to_string()))?;
+        let joined = self.join(rows).map_err(|error| failed(0, error.to_string()))?;
         let mut verdicts = Vec::with_capacity(self.predicates.len());
         for (check, predicate) in self.predicates.iter().enumerate() {
             let verdict = self
@@ -175,11 +166,7 @@ impl Checker {
         RecordBatch::try_new_with_options(Arc::clone(&self.joined), columns, &options)
     }
 
-    fn ready(
-        &self,
-        predicate: &Predicate,
-        now_ms: i64,
-    ) -> Result<Arc<dyn PhysicalExpr>, DataFusionError> {
+    fn ready(&self, predicate: &Predicate, now_ms: i64) -> Result<Arc<dyn PhysicalExpr>, DataFusionError> {
         match predicate {
             Predicate::Planned(predicate) => Ok(Arc::clone(predicate)),
             Predicate::Timed(predicate) => physical(predicate.clone(), &self.planned, Some(now_ms)),
@@ -198,12 +185,7 @@ fn physical(
         .with_query_execution_start_time(now_ms.and_then(DateTime::<Utc>::from_timestamp_millis))
         .build();
     let predicate = ExprSimplifier::new(context).simplify(predicate)?;
-    create_physical_expr(
-        &predicate,
-        schema,
-        &ExecutionProps::new(),
-        &Default::default(),
-    )
+    create_physical_expr(&predicate, schema, &ExecutionProps::new(), &Default::default())
 }
 
 /// The contract's columns as a batch has them before its bad rows are taken out.
@@ -233,21 +215,13 @@ fn plan(session: &SessionContext, sql: &str, schema: &DFSchemaRef) -> Result<Pre
     let problem = |error: DataFusionError| error.strip_backtrace();
     let expr = session.parse_sql_expr(sql, schema).map_err(problem)?;
     if expr.is_volatile() {
-        return Err(
-            "a volatile function gives another verdict on each reading of the same object".into(),
-        );
+        return Err("a volatile function gives another verdict on each reading of the same object".into());
     }
-    let context = SimplifyContext::builder()
-        .with_schema(Arc::clone(schema))
-        .build();
-    let expr = ExprSimplifier::new(context)
-        .coerce(expr, schema)
-        .map_err(problem)?;
+    let context = SimplifyContext::builder().with_schema(Arc::clone(schema)).build();
+    let expr = ExprSimplifier::new(context).coerce(expr, schema).map_err(problem)?;
     match expr.get_type(schema.as_ref()).map_err(problem)? {
         DataType::Boolean if asks_the_time(&expr).map_err(problem)? => Ok(Predicate::Timed(expr)),
-        DataType::Boolean => physical(expr, schema, None)
-            .map(Predicate::Planned)
-            .map_err(problem),
+        DataType::Boolean => physical(expr, schema, None).map(Predicate::Planned).map_err(problem),
         other => Err(format!("it gives {other}, not TRUE or FALSE")),
     }
 }
@@ -261,14 +235,10 @@ fn asks_the_time(expr: &Expr) -> Result<bool, DataFusionError> {
 
 /// For each row its place in the reference's list, or NULL.
 fn places(reference: &Reference, values: Option<&ArrayRef>) -> UInt32Array {
-    let Some(values) = values.and_then(|values| values.as_any().downcast_ref::<StringArray>())
-    else {
+    let Some(values) = values.and_then(|values| values.as_any().downcast_ref::<StringArray>()) else {
         return UInt32Array::new_null(0);
     };
-    values
-        .iter()
-        .map(|value| value.and_then(|value| reference.places.get(value).copied()))
-        .collect()
+    values.iter().map(|value| value.and_then(|value| reference.places.get(value).copied())).collect()
 }
 
 #[cfg(test)]
@@ -330,11 +300,7 @@ mod tests {
             Field::Missing,
         ]);
         let rows = rows.finish().unwrap().rows;
-        let place = contract
-            .checks
-            .iter()
-            .position(|check| check.id == "future_time")
-            .unwrap();
+        let place = contract.checks.iter().position(|check| check.id == "future_time").unwrap();
         let future = |now_ms| checker.verdicts(&rows, now_ms).unwrap().0[place].value(0);
         assert!(!future(noon_ms - 300_000));
         assert!(future(noon_ms - 300_001));
@@ -345,10 +311,7 @@ mod tests {
         let contract = Contract::parse(READINGS).unwrap();
         let mut rows = Conformer::new(&contract);
         rows.push(&[Field::Missing; 7]);
-        let verdicts = Checker::new(&contract)
-            .unwrap()
-            .verdicts(&rows.finish().unwrap().rows, 0)
-            .unwrap();
+        let verdicts = Checker::new(&contract).unwrap().verdicts(&rows.finish().unwrap().rows, 0).unwrap();
         let failing: Vec<bool> = verdicts.0.iter().map(|verdict| verdict.value(0)).collect();
         assert_eq!(failing, [true, true, false, false, false]);
     }

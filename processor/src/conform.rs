@@ -13,8 +13,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    ArrayRef, BooleanBuilder, Date32Builder, Decimal128Builder, Float64Builder, Int64Builder,
-    RecordBatch, StringBuilder, TimestampMicrosecondBuilder,
+    ArrayRef, BooleanBuilder, Date32Builder, Decimal128Builder, Float64Builder, Int64Builder, RecordBatch,
+    StringBuilder, TimestampMicrosecondBuilder,
 };
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::error::ArrowError;
@@ -62,17 +62,9 @@ enum Values {
 impl<'c> Conformer<'c> {
     /// An empty batch of the contract's rows.
     pub fn new(contract: &'c Contract) -> Self {
-        let columns = contract
-            .columns
-            .iter()
-            .map(|column| (column, Values::new(column.logical_type)))
-            .collect();
-        Self {
-            columns,
-            schema: nullable(contract),
-            rows: 0,
-            misfits: Vec::new(),
-        }
+        let columns =
+            contract.columns.iter().map(|column| (column, Values::new(column.logical_type))).collect();
+        Self { columns, schema: nullable(contract), rows: 0, misfits: Vec::new() }
     }
 
     /// Adds a row: one field for each column.
@@ -90,10 +82,7 @@ impl<'c> Conformer<'c> {
             }
         }
         if !rules.is_empty() {
-            self.misfits.push(Misfit {
-                row: self.rows,
-                rules,
-            });
+            self.misfits.push(Misfit { row: self.rows, rules });
         }
         self.rows += 1;
     }
@@ -105,15 +94,8 @@ impl<'c> Conformer<'c> {
 
     /// The batch.
     pub fn finish(self) -> Result<Conformed, ArrowError> {
-        let columns = self
-            .columns
-            .into_iter()
-            .map(|(_, values)| values.finish())
-            .collect();
-        Ok(Conformed {
-            rows: RecordBatch::try_new(self.schema, columns)?,
-            misfits: self.misfits,
-        })
+        let columns = self.columns.into_iter().map(|(_, values)| values.finish()).collect();
+        Ok(Conformed { rows: RecordBatch::try_new(self.schema, columns)?, misfits: self.misfits })
     }
 }
 
@@ -128,9 +110,9 @@ impl Values {
                 Self::Decimal(builder, precision, scale)
             }
             LogicalType::Boolean => Self::Boolean(BooleanBuilder::new()),
-            LogicalType::Timestamp => Self::Timestamp(
-                TimestampMicrosecondBuilder::new().with_data_type(logical_type.arrow()),
-            ),
+            LogicalType::Timestamp => {
+                Self::Timestamp(TimestampMicrosecondBuilder::new().with_data_type(logical_type.arrow()))
+            }
             LogicalType::Date => Self::Date(Date32Builder::new()),
         }
     }
@@ -158,9 +140,9 @@ impl Values {
                 .map(|number| values.append_value(number)),
             Self::Boolean(values) => boolean(field).map(|value| values.append_value(value)),
             Self::Timestamp(values) => timestamp(column, field).map(|us| values.append_value(us)),
-            Self::Date(values) => text(field)
-                .and_then(|text| time::days(&text))
-                .map(|day| values.append_value(day)),
+            Self::Date(values) => {
+                text(field).and_then(|text| time::days(&text)).map(|day| values.append_value(day))
+            }
         };
         appended.is_some()
     }
@@ -198,9 +180,7 @@ fn text(field: Field<'_>) -> Option<Cow<'_, str>> {
 fn number_text(field: Field<'_>) -> Option<&str> {
     match field {
         // The text is JSON, so what starts like a number is one.
-        Field::Json(json) if json.starts_with(|c: char| c == '-' || c.is_ascii_digit()) => {
-            Some(json)
-        }
+        Field::Json(json) if json.starts_with(|c: char| c == '-' || c.is_ascii_digit()) => Some(json),
         Field::Text(text) if decimal::is_number(text) => Some(text),
         _ => None,
     }
@@ -226,10 +206,7 @@ fn number(field: Field<'_>) -> Option<f64> {
     match field {
         // A frame carries what the sensor gave; what NaN means is a check's question.
         Field::Number(number) => Some(number),
-        _ => number_text(field)?
-            .parse()
-            .ok()
-            .filter(|number: &f64| number.is_finite()),
+        _ => number_text(field)?.parse().ok().filter(|number: &f64| number.is_finite()),
     }
 }
 

@@ -158,41 +158,27 @@ pub struct ContractErrors {
 impl fmt::Display for ContractErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the contract has {} problem(s):", self.problems.len())?;
-        self.problems
-            .iter()
-            .try_for_each(|problem| write!(f, "\n  {problem}"))
+        self.problems.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
     }
 }
 
 impl Contract {
     /// Reads a contract; on failure every problem that was found.
     pub fn parse(text: &str) -> Result<Self, ContractErrors> {
-        let document: odcs::Document =
-            serde_saphyr::from_str(text).map_err(|error| ContractErrors {
-                problems: vec![format!("not a contract: {error}")],
-            })?;
+        let document: odcs::Document = serde_saphyr::from_str(text)
+            .map_err(|error| ContractErrors { problems: vec![format!("not a contract: {error}")] })?;
         let mut problems = Vec::new();
         let contract = Self::from_document(document, &mut problems);
-        if problems.is_empty() {
-            Ok(contract)
-        } else {
-            Err(ContractErrors { problems })
-        }
+        if problems.is_empty() { Ok(contract) } else { Err(ContractErrors { problems }) }
     }
 
     /// The contracts that Ingot brings along: `sensor_readings` and `orders`.
-    #[expect(
-        clippy::expect_used,
-        reason = "the files are compiled in, and a test parses them"
-    )]
+    #[expect(clippy::expect_used, reason = "the files are compiled in, and a test parses them")]
     pub fn embedded() -> Vec<Self> {
-        [
-            include_str!("../../contracts/sensor_readings.yaml"),
-            include_str!("../../contracts/orders.yaml"),
-        ]
-        .into_iter()
-        .map(|text| Self::parse(text).expect("an embedded contract is valid, by test"))
-        .collect()
+        [include_str!("../../contracts/sensor_readings.yaml"), include_str!("../../contracts/orders.yaml")]
+            .into_iter()
+            .map(|text| Self::parse(text).expect("an embedded contract is valid, by test"))
+            .collect()
     }
 
     /// The columns as Arrow types: no unsigned numbers, timestamps in UTC microseconds.
@@ -212,20 +198,14 @@ impl Contract {
 
     fn from_document(document: odcs::Document, problems: &mut Vec<String>) -> Self {
         if !document.api_version.starts_with("v3.") {
-            problems.push(format!(
-                "apiVersion {} is not read here; write v3.1.0",
-                document.api_version
-            ));
+            problems.push(format!("apiVersion {} is not read here; write v3.1.0", document.api_version));
         }
         if document.kind != "DataContract" {
             problems.push(format!("kind is {}, not DataContract", document.kind));
         }
         check_name("id", &document.id, problems);
         if document.schema.len() != 1 {
-            problems.push(format!(
-                "schema has {} objects; a dataset has exactly one",
-                document.schema.len()
-            ));
+            problems.push(format!("schema has {} objects; a dataset has exactly one", document.schema.len()));
         }
         let table = document.schema.into_iter().next();
         let (description, properties, quality) = match table {
@@ -260,9 +240,7 @@ impl LogicalType {
             Self::String => DataType::Utf8,
             Self::Integer => DataType::Int64,
             Self::Number => DataType::Float64,
-            Self::Decimal { precision, scale } => {
-                DataType::Decimal128(precision, scale.cast_signed())
-            }
+            Self::Decimal { precision, scale } => DataType::Decimal128(precision, scale.cast_signed()),
             Self::Boolean => DataType::Boolean,
             Self::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
             Self::Date => DataType::Date32,
@@ -313,17 +291,11 @@ fn check_name(what: &str, name: &str, problems: &mut Vec<String>) {
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
         && !name.as_bytes()[0].is_ascii_digit();
     if !fits {
-        problems.push(format!(
-            "{what}: {name:?} is not 1 to 64 of A-Z a-z 0-9 _ with a letter first"
-        ));
+        problems.push(format!("{what}: {name:?} is not 1 to 64 of A-Z a-z 0-9 _ with a letter first"));
     }
 }
 
-fn check_unique<'a>(
-    what: &str,
-    names: impl Iterator<Item = &'a String>,
-    problems: &mut Vec<String>,
-) {
+fn check_unique<'a>(what: &str, names: impl Iterator<Item = &'a String>, problems: &mut Vec<String>) {
     let mut seen = BTreeSet::new();
     for name in names {
         if !seen.insert(name) {
@@ -336,21 +308,14 @@ fn key_columns(properties: &[odcs::Property], problems: &mut Vec<String>) -> Vec
     let mut key: Vec<&odcs::Property> = properties.iter().filter(|p| p.primary_key).collect();
     key.sort_by_key(|p| p.primary_key_position.unwrap_or(i64::MAX));
     if key.is_empty() {
-        problems.push(
-            "no column has primaryKey: true; without a key no row can be counted once".into(),
-        );
+        problems.push("no column has primaryKey: true; without a key no row can be counted once".into());
     }
     for property in &key {
         if !property.required {
-            problems.push(format!(
-                "column {} is part of the key, so it must be required",
-                property.name
-            ));
+            problems.push(format!("column {} is part of the key, so it must be required", property.name));
         }
     }
-    key.into_iter()
-        .map(|property| property.name.clone())
-        .collect()
+    key.into_iter().map(|property| property.name.clone()).collect()
 }
 
 fn columns(properties: Vec<odcs::Property>, problems: &mut Vec<String>) -> Vec<Column> {
@@ -366,12 +331,11 @@ fn columns(properties: Vec<odcs::Property>, problems: &mut Vec<String>) -> Vec<C
             if matches!(property.name.as_str(), "ordinal" | "dt") {
                 problems.push(format!("{at}: the name is Ingot's own; choose another"));
             }
-            let logical_type =
-                LogicalType::parse(&property.logical_type, property.physical_type.as_deref())
-                    .unwrap_or_else(|problem| {
-                        problems.push(format!("{at}: {problem}"));
-                        LogicalType::String
-                    });
+            let logical_type = LogicalType::parse(&property.logical_type, property.physical_type.as_deref())
+                .unwrap_or_else(|problem| {
+                    problems.push(format!("{at}: {problem}"));
+                    LogicalType::String
+                });
             Column {
                 redact: redact(&at, &property, logical_type, problems),
                 pattern: pattern(&at, &property, logical_type, problems),
@@ -385,12 +349,7 @@ fn columns(properties: Vec<odcs::Property>, problems: &mut Vec<String>) -> Vec<C
         .collect()
 }
 
-fn redact(
-    at: &str,
-    property: &odcs::Property,
-    logical: LogicalType,
-    problems: &mut Vec<String>,
-) -> Redact {
+fn redact(at: &str, property: &odcs::Property, logical: LogicalType, problems: &mut Vec<String>) -> Redact {
     let Some(value) = odcs::custom(&property.custom_properties, "redact") else {
         return Redact::None;
     };
@@ -400,24 +359,18 @@ fn redact(
         Some("drop") => Redact::Drop,
         Some("scan") => Redact::Scan,
         _ => {
-            problems.push(format!(
-                "{at}: redact is {value}, not one of none, mask, drop, scan"
-            ));
+            problems.push(format!("{at}: redact is {value}, not one of none, mask, drop, scan"));
             return Redact::None;
         }
     };
     if matches!(redact, Redact::Mask | Redact::Scan) && logical != LogicalType::String {
-        problems.push(format!(
-            "{at}: only a string can be masked or scanned; use drop"
-        ));
+        problems.push(format!("{at}: only a string can be masked or scanned; use drop"));
     }
     if redact == Redact::Drop && property.required {
         problems.push(format!("{at}: a required column cannot be dropped"));
     }
     if redact != Redact::None && property.primary_key {
-        problems.push(format!(
-            "{at}: a redacted key would no longer tell rows apart"
-        ));
+        problems.push(format!("{at}: a redacted key would no longer tell rows apart"));
     }
     redact
 }
@@ -437,19 +390,12 @@ fn pattern(
         .ok()
 }
 
-fn epoch_ms(
-    at: &str,
-    property: &odcs::Property,
-    logical: LogicalType,
-    problems: &mut Vec<String>,
-) -> bool {
+fn epoch_ms(at: &str, property: &odcs::Property, logical: LogicalType, problems: &mut Vec<String>) -> bool {
     let Some(unit) = odcs::custom(&property.custom_properties, "epochUnit") else {
         return false;
     };
     if unit.as_str() != Some("ms") || logical != LogicalType::Timestamp {
-        problems.push(format!(
-            "{at}: epochUnit is {unit}; only ms, on a timestamp, is known"
-        ));
+        problems.push(format!("{at}: epochUnit is {unit}; only ms, on a timestamp, is known"));
     }
     true
 }
@@ -475,15 +421,9 @@ fn checks(quality: Vec<odcs::Quality>, problems: &mut Vec<String>) -> Vec<Check>
                 Severity::Discard
             }
         };
-        let predicate = rule
-            .implementation
-            .as_ref()
-            .and_then(|sql| sql.as_str())
-            .unwrap_or_default();
+        let predicate = rule.implementation.as_ref().and_then(|sql| sql.as_str()).unwrap_or_default();
         if predicate.trim().is_empty() {
-            problems.push(format!(
-                "check {id}: implementation must be SQL that is TRUE for a bad row"
-            ));
+            problems.push(format!("check {id}: implementation must be SQL that is TRUE for a bad row"));
         }
         checks.push(Check {
             description: rule.description.unwrap_or_default(),
@@ -496,35 +436,20 @@ fn checks(quality: Vec<odcs::Quality>, problems: &mut Vec<String>) -> Vec<Check>
     checks
 }
 
-fn partition_column(
-    custom: &[odcs::Custom],
-    columns: &[Column],
-    problems: &mut Vec<String>,
-) -> String {
-    let name = odcs::custom(custom, "partitionBy")
-        .and_then(|value| value.as_str())
-        .unwrap_or_default();
+fn partition_column(custom: &[odcs::Custom], columns: &[Column], problems: &mut Vec<String>) -> String {
+    let name = odcs::custom(custom, "partitionBy").and_then(|value| value.as_str()).unwrap_or_default();
     let fits = columns.iter().any(|column| {
         column.name == name
             && column.required
-            && matches!(
-                column.logical_type,
-                LogicalType::Timestamp | LogicalType::Date
-            )
+            && matches!(column.logical_type, LogicalType::Timestamp | LogicalType::Date)
     });
     if !fits {
-        problems.push(format!(
-            "partitionBy: {name:?} is not a required timestamp or date column"
-        ));
+        problems.push(format!("partitionBy: {name:?} is not a required timestamp or date column"));
     }
     name.to_string()
 }
 
-fn references(
-    custom: &[odcs::Custom],
-    columns: &[Column],
-    problems: &mut Vec<String>,
-) -> Vec<Reference> {
+fn references(custom: &[odcs::Custom], columns: &[Column], problems: &mut Vec<String>) -> Vec<Reference> {
     let lists: Vec<odcs::ReferenceList> = custom_list(custom, "references", problems);
     let mut references = Vec::new();
     for list in lists {
@@ -533,8 +458,7 @@ fn references(
         if list.name == "rows" {
             problems.push("reference rows: the name is the batch's own".into());
         }
-        let text =
-            |column: &Column| column.name == list.on && column.logical_type == LogicalType::String;
+        let text = |column: &Column| column.name == list.on && column.logical_type == LogicalType::String;
         if !columns.iter().any(text) {
             problems.push(format!("{at}: on: {} is not a string column", list.on));
         }
@@ -543,11 +467,7 @@ fn references(
             Err(problem) => problems.push(format!("{at}: {problem}")),
         }
     }
-    check_unique(
-        "reference",
-        references.iter().map(|reference| &reference.name),
-        problems,
-    );
+    check_unique("reference", references.iter().map(|reference| &reference.name), problems);
     references
 }
 
@@ -560,19 +480,11 @@ fn gold_queries(custom: &[odcs::Custom], problems: &mut Vec<String>) -> Vec<Gold
             "day" => Window::Day,
             "all" => Window::All,
             other => {
-                problems.push(format!(
-                    "gold {}: window {other} is not day or all",
-                    query.name
-                ));
+                problems.push(format!("gold {}: window {other} is not day or all", query.name));
                 Window::All
             }
         };
-        gold.push(GoldQuery {
-            name: query.name,
-            description: query.description,
-            window,
-            sql: query.sql,
-        });
+        gold.push(GoldQuery { name: query.name, description: query.description, window, sql: query.sql });
     }
     check_unique("gold", gold.iter().map(|query| &query.name), problems);
     gold
@@ -603,43 +515,23 @@ mod tests {
     #[test]
     fn the_embedded_contracts_are_valid() {
         let contracts = Contract::embedded();
-        let names: Vec<&str> = contracts
-            .iter()
-            .map(|contract| contract.dataset.as_str())
-            .collect();
+        let names: Vec<&str> = contracts.iter().map(|contract| contract.dataset.as_str()).collect();
         assert_eq!(names, ["sensor_readings", "orders"]);
         let readings = &contracts[0];
         assert_eq!(readings.key, ["device", "boot", "seq"]);
         assert_eq!(readings.partition_by, "at");
         assert_eq!(
-            (
-                readings.references[0].name.as_str(),
-                readings.references[0].rows.num_rows()
-            ),
+            (readings.references[0].name.as_str(), readings.references[0].rows.num_rows()),
             ("channels", 5)
         );
-        assert_eq!(
-            readings
-                .checks
-                .iter()
-                .filter(|check| check.severity == Severity::Warn)
-                .count(),
-            1
-        );
+        assert_eq!(readings.checks.iter().filter(|check| check.severity == Severity::Warn).count(), 1);
         assert!(readings.columns[readings.column_index("at").unwrap()].epoch_ms);
         let orders = &contracts[1];
         let schema = orders.row_schema();
-        assert_eq!(
-            schema.field_with_name("amount").unwrap().data_type(),
-            &DataType::Decimal128(18, 2)
-        );
+        assert_eq!(schema.field_with_name("amount").unwrap().data_type(), &DataType::Decimal128(18, 2));
         assert!(!schema.field_with_name("order_id").unwrap().is_nullable());
         assert_eq!(
-            orders
-                .gold
-                .iter()
-                .map(|gold| gold.window)
-                .collect::<Vec<_>>(),
+            orders.gold.iter().map(|gold| gold.window).collect::<Vec<_>>(),
             [Window::All, Window::Day]
         );
     }
@@ -675,32 +567,20 @@ mod tests {
     fn a_reference_joins_by_text_that_is_there_once() {
         let readings = include_str!("../../contracts/sensor_readings.yaml");
         let problem = |from: &str, to: &str| {
-            Contract::parse(&readings.replace(from, to))
-                .unwrap_err()
-                .problems
-                .join("\n")
+            Contract::parse(&readings.replace(from, to)).unwrap_err().problems.join("\n")
         };
         assert!(
-            problem("channel: humidity", "channel: pressure")
-                .contains("channel pressure is there twice")
+            problem("channel: humidity", "channel: pressure").contains("channel pressure is there twice")
         );
-        assert!(
-            problem("channel: humidity", "channel: 7").contains("row 2 has no text in channel")
-        );
+        assert!(problem("channel: humidity", "channel: 7").contains("row 2 has no text in channel"));
         assert!(problem("\"on\": channel", "\"on\": seq").contains("seq is not a string column"));
-        assert!(
-            problem("value_min: 0.0", "value_min: low").contains("column value_min mixes types")
-        );
+        assert!(problem("value_min: 0.0", "value_min: low").contains("column value_min mixes types"));
     }
 
     #[test]
     fn what_is_not_a_contract_is_one_problem() {
         for text in ["", "- a\n- b\n", "id: [", "kind: DataContract\n"] {
-            assert_eq!(
-                Contract::parse(text).unwrap_err().problems.len(),
-                1,
-                "{text}"
-            );
+            assert_eq!(Contract::parse(text).unwrap_err().problems.len(), 1, "{text}");
         }
     }
 }

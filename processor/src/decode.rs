@@ -147,11 +147,7 @@ impl UnknownFields {
         if let Some(count) = self.0.get_mut(name) {
             *count += rows;
         } else {
-            let name = if self.0.len() < UNKNOWN_NAMES_MAX {
-                name
-            } else {
-                OTHER_FIELDS
-            };
+            let name = if self.0.len() < UNKNOWN_NAMES_MAX { name } else { OTHER_FIELDS };
             *self.0.entry(name.to_string()).or_default() += rows;
         }
     }
@@ -161,25 +157,14 @@ impl Object {
     /// Decompresses the object, as its key says.
     pub fn open(key: &BronzeKey, bytes: Bytes) -> Self {
         if !key.gzip {
-            return Self {
-                rows_end: bytes.len(),
-                bytes,
-                problem: None,
-            };
+            return Self { rows_end: bytes.len(), bytes, problem: None };
         }
         let (bytes, problem) = gz::expand(&bytes, OBJECT_BYTES_MAX);
         let rows_end = match problem {
             None => bytes.len(),
-            Some(_) => bytes
-                .iter()
-                .rposition(|byte| *byte == key.format.row_end())
-                .map_or(0, |end| end + 1),
+            Some(_) => bytes.iter().rposition(|byte| *byte == key.format.row_end()).map_or(0, |end| end + 1),
         };
-        Self {
-            bytes: bytes.into(),
-            rows_end,
-            problem,
-        }
+        Self { bytes: bytes.into(), rows_end, problem }
     }
 
     /// Bytes after decompression.
@@ -216,21 +201,14 @@ impl Object {
     ) -> Aside {
         let bytes = &self.bytes[..self.rows_end];
         let columns = &contract.columns;
-        let Aside {
-            mut frames,
-            mut unknown,
-        } = Aside::default();
+        let Aside { mut frames, mut unknown } = Aside::default();
         let rows = match format {
             Format::Frames => frames::rows(bytes, columns, &mut frames, &mut row),
             Format::Ndjson => ndjson::rows(bytes, columns, &mut unknown, &mut row),
             Format::Csv => csv::rows(bytes, columns, &mut unknown, &mut row),
         };
         if let Some(problem) = &self.problem {
-            let rest = Span {
-                ordinal: rows,
-                offset: self.rows_end,
-                len: self.bytes.len() - self.rows_end,
-            };
+            let rest = Span { ordinal: rows, offset: self.rows_end, len: self.bytes.len() - self.rows_end };
             row(rest, Err(Fault::Gz(problem.clone())));
         }
         Aside { frames, unknown }

@@ -116,15 +116,9 @@ pub fn examine(
     now_ms: i64,
 ) -> Result<Examined, ExamineError> {
     if bytes.len() > OBJECT_BYTES_MAX {
-        return Err(ExamineError::TooLarge {
-            key: key.key.clone(),
-            bytes: bytes.len(),
-        });
+        return Err(ExamineError::TooLarge { key: key.key.clone(), bytes: bytes.len() });
     }
-    let batch_error = |source| ExamineError::Batch {
-        key: key.key.clone(),
-        source,
-    };
+    let batch_error = |source| ExamineError::Batch { key: key.key.clone(), source };
     let contract = checker.contract();
 
     let object = Object::open(key, bytes);
@@ -141,26 +135,15 @@ pub fn examine(
         Err(fault) => faults.push((span, fault)),
     });
     if rows_over {
-        return Err(ExamineError::TooManyRows {
-            key: key.key.clone(),
-        });
+        return Err(ExamineError::TooManyRows { key: key.key.clone() });
     }
     let Conformed { rows, misfits } = conformer.finish().map_err(batch_error)?;
 
     let verdicts = checker
         .verdicts(&rows, now_ms)
-        .map_err(|source| ExamineError::Check {
-            key: key.key.clone(),
-            source,
-        })?;
-    let judged =
-        judge(contract, rows.num_rows(), misfits, &verdicts).map_err(|Stop { check, rows }| {
-            ExamineError::Failed {
-                key: key.key.clone(),
-                check,
-                rows,
-            }
-        })?;
+        .map_err(|source| ExamineError::Check { key: key.key.clone(), source })?;
+    let judged = judge(contract, rows.num_rows(), misfits, &verdicts)
+        .map_err(|Stop { check, rows }| ExamineError::Failed { key: key.key.clone(), check, rows })?;
 
     let records = Records::new(checker, &object, key.format, &rows);
     let broken = faults.into_iter().map(|(span, fault)| {
@@ -179,18 +162,9 @@ pub fn examine(
     let rows_in = (accepted.num_rows() + discards.len()) as u64;
     let mut unknown_fields = BTreeMap::new();
     for (name, rows) in unknown.0 {
-        *unknown_fields
-            .entry(checker.redactor().field_name(&name))
-            .or_default() += rows;
+        *unknown_fields.entry(checker.redactor().field_name(&name)).or_default() += rows;
     }
-    Ok(Examined {
-        accepted,
-        discards,
-        rows_in,
-        warnings: judged.warnings,
-        unknown_fields,
-        frames,
-    })
+    Ok(Examined { accepted, discards, rows_in, warnings: judged.warnings, unknown_fields, frames })
 }
 
 fn discard(span: Span, rules: Vec<String>, record: String) -> DiscardRow {
@@ -210,12 +184,7 @@ fn accepted(
     spans: &[Span],
     accepted: &BooleanArray,
 ) -> Result<RecordBatch, ArrowError> {
-    let ordinals: ArrayRef = Arc::new(
-        spans
-            .iter()
-            .map(|span| span.ordinal)
-            .collect::<Int64Array>(),
-    );
+    let ordinals: ArrayRef = Arc::new(spans.iter().map(|span| span.ordinal).collect::<Int64Array>());
     let ordinal: FieldRef = Arc::new(Field::new(ORDINAL, DataType::Int64, false));
     let nullable = Schema::new([rows.schema().fields(), &[ordinal.clone()][..]].concat());
     let rows = RecordBatch::try_new(Arc::new(nullable), [rows.columns(), &[ordinals]].concat())?;

@@ -12,9 +12,7 @@ mod scan;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, RecordBatch, StringArray, new_null_array,
-};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, new_null_array};
 use datafusion::arrow::error::ArrowError;
 use regex::Regex;
 use serde_json::Value;
@@ -68,15 +66,8 @@ impl Redactor {
                 text: column.logical_type == LogicalType::String,
             })
             .collect();
-        let hidden: Vec<&str> = columns
-            .iter()
-            .filter(|c| c.hidden())
-            .map(|c| c.name.as_str())
-            .collect();
-        Self {
-            named: named_values(&hidden),
-            columns,
-        }
+        let hidden: Vec<&str> = columns.iter().filter(|c| c.hidden()).map(|c| c.name.as_str()).collect();
+        Self { named: named_values(&hidden), columns }
     }
 
     /// The batch with its declared columns redacted; columns that the contract does not have stay.
@@ -100,11 +91,9 @@ impl Redactor {
     /// A record that parsed: a JSON object's text. Field order and number texts stay as they were.
     pub fn json_record(&self, text: &str) -> String {
         match json::pairs(text) {
-            Some(pairs) => self.record(
-                pairs
-                    .iter()
-                    .map(|(name, value)| (name.as_str(), Cow::Borrowed(value.get()))),
-            ),
+            Some(pairs) => {
+                self.record(pairs.iter().map(|(name, value)| (name.as_str(), Cow::Borrowed(value.get()))))
+            }
             None => self.broken_record(text.as_bytes()),
         }
     }
@@ -126,26 +115,12 @@ impl Redactor {
 
     /// A CSV record whose fields do not fit the header, as a JSON array. Which value belongs to which
     /// column is not known, so all from the first masked or dropped column on are masked.
-    pub fn ragged_record<'a>(
-        &self,
-        header: &[&str],
-        fields: impl Iterator<Item = &'a str>,
-    ) -> String {
-        let hidden = |name: &&str| {
-            self.columns
-                .iter()
-                .any(|column| column.name == **name && column.hidden())
-        };
+    pub fn ragged_record<'a>(&self, header: &[&str], fields: impl Iterator<Item = &'a str>) -> String {
+        let hidden = |name: &&str| self.columns.iter().any(|column| column.name == **name && column.hidden());
         let first_hidden = header.iter().position(hidden).unwrap_or(usize::MAX);
         let fields: Vec<Cow<'_, str>> = fields
             .enumerate()
-            .map(|(place, field)| {
-                if place < first_hidden {
-                    scan(field)
-                } else {
-                    Cow::Borrowed(MASK)
-                }
-            })
+            .map(|(place, field)| if place < first_hidden { scan(field) } else { Cow::Borrowed(MASK) })
             .collect();
         cut(Value::from(fields).to_string())
     }
@@ -161,9 +136,7 @@ impl Redactor {
         let mut record = scan(&masked).into_owned();
         if seen.len() < bytes.len() {
             // The cut may have split an address or a number, which the scan then did not know.
-            record.truncate(
-                record.floor_char_boundary(record.len().saturating_sub(ADDRESS_BYTES_MAX)),
-            );
+            record.truncate(record.floor_char_boundary(record.len().saturating_sub(ADDRESS_BYTES_MAX)));
             record.push_str(CUT);
         }
         cut(record)
@@ -178,9 +151,7 @@ impl Redactor {
     fn value<'a>(&self, name: &str, value: &'a str) -> Cow<'a, str> {
         let column = self.columns.iter().find(|column| column.name == name);
         match column {
-            Some(column) if value != "null" && column.redact == Redact::Mask => {
-                Cow::Owned(quoted(MASK))
-            }
+            Some(column) if value != "null" && column.redact == Redact::Mask => Cow::Owned(quoted(MASK)),
             Some(column) if column.redact == Redact::Drop => Cow::Borrowed("null"),
             Some(column) if !column.text && is_number(value) => Cow::Borrowed(value),
             Some(column) if column.is_key(value) => scanned(value, scan_emails),
@@ -196,16 +167,10 @@ impl RedactedColumn {
 
     /// Whether the JSON value can be a key here.
     fn is_key(&self, value: &str) -> bool {
-        let text = value
-            .strip_prefix('"')
-            .and_then(|value| value.strip_suffix('"'));
+        let text = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
         self.key
             && self.text
-            && text.is_some_and(|text| {
-                self.pattern
-                    .as_ref()
-                    .is_none_or(|pattern| pattern.is_match(text))
-            })
+            && text.is_some_and(|text| self.pattern.as_ref().is_none_or(|pattern| pattern.is_match(text)))
     }
 }
 
@@ -229,12 +194,7 @@ fn named_values(names: &[&str]) -> Option<Regex> {
 
 fn map_text<'a>(values: &'a ArrayRef, redact: impl Fn(&'a str) -> Cow<'a, str>) -> ArrayRef {
     match values.as_string_opt::<i32>() {
-        Some(texts) => Arc::new(
-            texts
-                .iter()
-                .map(|text| text.map(&redact))
-                .collect::<StringArray>(),
-        ),
+        Some(texts) => Arc::new(texts.iter().map(|text| text.map(&redact)).collect::<StringArray>()),
         // The contract allows mask and scan on text only; anything else would be a caller's mistake.
         None => new_null_array(values.data_type(), values.len()),
     }
@@ -276,17 +236,13 @@ fn scan_value(value: &mut Value, scan: fn(&str) -> Cow<'_, str>) -> bool {
             }
             found
         }
-        Value::Array(values) => values
-            .iter_mut()
-            .fold(false, |found, value| scan_value(value, scan) | found),
+        Value::Array(values) => values.iter_mut().fold(false, |found, value| scan_value(value, scan) | found),
         Value::Object(fields) => {
             let mut found = false;
-            let scanned = std::mem::take(fields)
-                .into_iter()
-                .map(|(mut name, mut value)| {
-                    found |= replace_if_found(&mut name, scan) | scan_value(&mut value, scan);
-                    (name, value)
-                });
+            let scanned = std::mem::take(fields).into_iter().map(|(mut name, mut value)| {
+                found |= replace_if_found(&mut name, scan) | scan_value(&mut value, scan);
+                (name, value)
+            });
             let scanned = scanned.collect();
             *fields = scanned;
             found
@@ -348,11 +304,7 @@ mod tests {
     fn a_long_record_is_cut_and_no_address_is_split() {
         for len in SCANNED_BYTES_MAX - 40..SCANNED_BYTES_MAX {
             // Addresses up to the cut shrink so much that the cut's end shows in the record.
-            let before = format!(
-                "{}{}",
-                "a@b.example ".repeat(len / 12),
-                " ".repeat(len % 12)
-            );
+            let before = format!("{}{}", "a@b.example ".repeat(len / 12), " ".repeat(len % 12));
             let text = format!("{before}canary@mail.example {}", "x".repeat(40_000));
             let record = orders().broken_record(text.as_bytes());
             assert!(record.len() <= RECORD_BYTES_MAX && record.ends_with(CUT));

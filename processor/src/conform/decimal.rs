@@ -4,10 +4,7 @@
 pub(crate) fn is_number(text: &str) -> bool {
     let text = text.strip_prefix('-').unwrap_or(text);
     let (mantissa, exponent) = match text.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (
-            mantissa,
-            Some(exponent.strip_prefix(['+', '-']).unwrap_or(exponent)),
-        ),
+        Some((mantissa, exponent)) => (mantissa, Some(exponent.strip_prefix(['+', '-']).unwrap_or(exponent))),
         None => (text, None),
     };
     let (whole, fraction) = match mantissa.split_once('.') {
@@ -29,26 +26,18 @@ pub(crate) fn parse(text: &str, precision: u8, scale: u8) -> Option<i128> {
         None => (false, text),
     };
     let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
-    let exponent: i64 = exponent
-        .strip_prefix('+')
-        .unwrap_or(exponent)
-        .parse()
-        .ok()?;
+    let exponent: i64 = exponent.strip_prefix('+').unwrap_or(exponent).parse().ok()?;
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let fraction = fraction.trim_end_matches('0');
     let mut scaled: i128 = 0;
     for digit in whole.bytes().chain(fraction.bytes()) {
-        scaled = scaled
-            .checked_mul(10)?
-            .checked_add(i128::from(digit.checked_sub(b'0')?))?;
+        scaled = scaled.checked_mul(10)?.checked_add(i128::from(digit.checked_sub(b'0')?))?;
     }
     if scaled == 0 {
         return Some(0);
     }
     // What is still to be multiplied by ten, or divided without a rest.
-    let shift = exponent
-        .checked_add(i64::from(scale))?
-        .checked_sub(i64::try_from(fraction.len()).ok()?)?;
+    let shift = exponent.checked_add(i64::from(scale))?.checked_sub(i64::try_from(fraction.len()).ok()?)?;
     let power = 10_i128.checked_pow(u32::try_from(shift.unsigned_abs()).ok()?)?;
     scaled = match shift {
         0.. => scaled.checked_mul(power)?,
@@ -93,9 +82,7 @@ mod tests {
         for text in ["0", "-1.5", "1e5", "1E+05", "10.0"] {
             assert!(is_number(text), "{text}");
         }
-        for text in [
-            "", "-", "+1", "01", ".5", "5.", "1e", "NaN", "inf", "1,5", " 1", "0x1",
-        ] {
+        for text in ["", "-", "+1", "01", ".5", "5.", "1e", "NaN", "inf", "1,5", " 1", "0x1"] {
             assert!(!is_number(text), "{text}");
         }
     }

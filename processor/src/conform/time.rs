@@ -19,19 +19,12 @@ pub(crate) fn days(text: &str) -> Option<i32> {
 /// Digits past the microsecond are cut off; second 60 is not known.
 pub(crate) fn micros(text: &str) -> Option<i64> {
     let bytes = text.as_bytes();
-    if bytes.len() < 20
-        || !matches!(bytes[10], b'T' | b't' | b' ')
-        || bytes[13] != b':'
-        || bytes[16] != b':'
+    if bytes.len() < 20 || !matches!(bytes[10], b'T' | b't' | b' ') || bytes[13] != b':' || bytes[16] != b':'
     {
         return None;
     }
     let day = i64::from(civil_days(&bytes[..10])?);
-    let (hour, minute, second) = (
-        two(&bytes[11..13])?,
-        two(&bytes[14..16])?,
-        two(&bytes[17..19])?,
-    );
+    let (hour, minute, second) = (two(&bytes[11..13])?, two(&bytes[14..16])?, two(&bytes[17..19])?);
     if hour > 23 || minute > 59 || second > 59 {
         return None;
     }
@@ -43,8 +36,7 @@ pub(crate) fn micros(text: &str) -> Option<i64> {
 
 /// Microseconds of milliseconds, both since 1970-01-01 UTC.
 pub(crate) fn from_epoch_ms(ms: i64) -> Option<i64> {
-    ms.checked_mul(1000)
-        .filter(|us| (US_MIN..=US_MAX).contains(us))
+    ms.checked_mul(1000).filter(|us| (US_MIN..=US_MAX).contains(us))
 }
 
 /// Days since 1970-01-01 in the proleptic Gregorian calendar: Howard Hinnant's `days_from_civil`.
@@ -86,19 +78,12 @@ fn fraction(text: &[u8]) -> Option<(i64, &[u8])> {
     let [b'.', digits @ ..] = text else {
         return Some((0, text));
     };
-    let len = digits
-        .iter()
-        .take_while(|digit| digit.is_ascii_digit())
-        .count();
+    let len = digits.iter().take_while(|digit| digit.is_ascii_digit()).count();
     if len == 0 {
         return None;
     }
-    let us = (0..6).fold(0, |us, place| {
-        us * 10
-            + digits[..len]
-                .get(place)
-                .map_or(0, |digit| i64::from(digit - b'0'))
-    });
+    let us = (0..6)
+        .fold(0, |us, place| us * 10 + digits[..len].get(place).map_or(0, |digit| i64::from(digit - b'0')));
     Some((us, &digits[len..]))
 }
 
@@ -158,18 +143,8 @@ mod tests {
     #[test]
     fn dates_exist() {
         assert_eq!(days("1970-01-02"), Some(1));
-        assert_eq!(
-            days("2024-02-29"),
-            NaiveDate::from_ymd_opt(2024, 2, 29).map(|day| day.to_epoch_days())
-        );
-        for text in [
-            "2023-02-29",
-            "1900-02-29",
-            "2026-1-1",
-            "2026-01-01T",
-            "20260101",
-            "2026-01-0é",
-        ] {
+        assert_eq!(days("2024-02-29"), NaiveDate::from_ymd_opt(2024, 2, 29).map(|day| day.to_epoch_days()));
+        for text in ["2023-02-29", "1900-02-29", "2026-1-1", "2026-01-01T", "20260101", "2026-01-0é"] {
             assert_eq!(days(text), None, "{text}");
         }
     }

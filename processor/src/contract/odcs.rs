@@ -99,8 +99,5 @@ pub(super) struct Gold {
 
 /// The custom property's value, if it is there.
 pub(super) fn custom<'a>(properties: &'a [Custom], name: &str) -> Option<&'a Value> {
-    properties
-        .iter()
-        .find(|custom| custom.property == name)
-        .map(|custom| &custom.value)
+    properties.iter().find(|custom| custom.property == name).map(|custom| &custom.value)
 }

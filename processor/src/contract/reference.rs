@@ -3,9 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use datafusion::arrow::array::{
-    ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray,
-};
+use datafusion::arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{Field, Schema};
 use serde_json::{Map, Value};
 
@@ -24,11 +22,7 @@ pub struct Reference {
 
 impl Reference {
     /// Types each column by its values: all whole numbers, all numbers, all text, or all true/false.
-    pub(super) fn build(
-        name: String,
-        on: String,
-        rows: &[Map<String, Value>],
-    ) -> Result<Self, String> {
+    pub(super) fn build(name: String, on: String, rows: &[Map<String, Value>]) -> Result<Self, String> {
         let mut places = HashMap::new();
         for (place, row) in (0u32..).zip(rows) {
             let value = row.get(&on).and_then(Value::as_str);
@@ -44,55 +38,28 @@ impl Reference {
         let mut fields = Vec::new();
         let mut arrays = Vec::new();
         for column in names {
-            let values: Vec<&Value> = rows
-                .iter()
-                .map(|row| row.get(column).unwrap_or(&Value::Null))
-                .collect();
+            let values: Vec<&Value> =
+                rows.iter().map(|row| row.get(column).unwrap_or(&Value::Null)).collect();
             let array = array(&values).ok_or_else(|| format!("column {column} mixes types"))?;
             fields.push(Field::new(column, array.data_type().clone(), true));
             arrays.push(array);
         }
-        let rows = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)
-            .map_err(|error| error.to_string())?;
-        Ok(Self {
-            name,
-            on,
-            rows,
-            places,
-        })
+        let rows =
+            RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).map_err(|error| error.to_string())?;
+        Ok(Self { name, on, rows, places })
     }
 }
 
 fn array(values: &[&Value]) -> Option<ArrayRef> {
     let all = |fits: fn(&Value) -> bool| values.iter().all(|value| value.is_null() || fits(value));
     if all(Value::is_i64) {
-        Some(Arc::new(
-            values
-                .iter()
-                .map(|value| value.as_i64())
-                .collect::<Int64Array>(),
-        ))
+        Some(Arc::new(values.iter().map(|value| value.as_i64()).collect::<Int64Array>()))
     } else if all(Value::is_number) {
-        Some(Arc::new(
-            values
-                .iter()
-                .map(|value| value.as_f64())
-                .collect::<Float64Array>(),
-        ))
+        Some(Arc::new(values.iter().map(|value| value.as_f64()).collect::<Float64Array>()))
     } else if all(Value::is_string) {
-        Some(Arc::new(
-            values
-                .iter()
-                .map(|value| value.as_str())
-                .collect::<StringArray>(),
-        ))
+        Some(Arc::new(values.iter().map(|value| value.as_str()).collect::<StringArray>()))
     } else if all(Value::is_boolean) {
-        Some(Arc::new(
-            values
-                .iter()
-                .map(|value| value.as_bool())
-                .collect::<BooleanArray>(),
-        ))
+        Some(Arc::new(values.iter().map(|value| value.as_bool()).collect::<BooleanArray>()))
     } else {
         None
     }

@@ -10,10 +10,7 @@ use super::{Fault, Field, Span, UnknownFields, place, without_mark};
 use crate::contract::Column;
 
 fn reader(bytes: &[u8]) -> Reader<&[u8]> {
-    ReaderBuilder::new()
-        .has_headers(false)
-        .flexible(true)
-        .from_reader(bytes)
+    ReaderBuilder::new().has_headers(false).flexible(true).from_reader(bytes)
 }
 
 /// The names of the header row, white space around them taken off; none if the object is empty.
@@ -26,10 +23,7 @@ pub(super) fn header(bytes: &[u8]) -> Vec<String> {
 }
 
 fn names(record: &ByteRecord) -> Vec<String> {
-    record
-        .iter()
-        .map(|name| String::from_utf8_lossy(name.trim_ascii()).into_owned())
-        .collect()
+    record.iter().map(|name| String::from_utf8_lossy(name.trim_ascii()).into_owned()).collect()
 }
 
 /// Gives every record after the header to `row`; how many there were.
@@ -47,16 +41,13 @@ pub(super) fn rows(
     let mut duplicate = false;
     // A reader of a slice has no I/O to fail, and a flexible one takes any number of fields.
     while let Ok(true) = reader.read_byte_record(&mut record) {
-        let start = record
-            .position()
-            .map_or(0, |position| position.byte() as usize);
+        let start = record.position().map_or(0, |position| position.byte() as usize);
         let end = reader.position().byte() as usize;
         let span = span(bytes, start, end, mark, ordinal);
         let Some(places) = &places else {
             let names = names(&record);
             let found: Vec<Option<usize>> = names.iter().map(|name| place(columns, name)).collect();
-            duplicate =
-                (1..found.len()).any(|at| found[at].is_some() && found[..at].contains(&found[at]));
+            duplicate = (1..found.len()).any(|at| found[at].is_some() && found[..at].contains(&found[at]));
             if found.iter().all(Option::is_none) {
                 row(span, Err(Fault::NoHeader));
                 ordinal += 1;
@@ -64,15 +55,10 @@ pub(super) fn rows(
             places = Some(found);
             continue;
         };
-        let fields = if duplicate {
-            Err(Fault::DuplicateKey)
-        } else {
-            fields(&record, places, columns.len())
-        };
+        let fields =
+            if duplicate { Err(Fault::DuplicateKey) } else { fields(&record, places, columns.len()) };
         match fields {
-            _ if span.len > LINE_BYTES_MAX => {
-                row(span, Err(Fault::LineTooLong { bytes: span.len }))
-            }
+            _ if span.len > LINE_BYTES_MAX => row(span, Err(Fault::LineTooLong { bytes: span.len })),
             Ok(fields) => row(span, Ok(&fields)),
             Err(fault) => row(span, Err(fault)),
         }
@@ -80,10 +66,7 @@ pub(super) fn rows(
     }
     let rows = u64::try_from(ordinal).unwrap_or(0);
     if rows > 0 {
-        for name in header(bytes)
-            .iter()
-            .filter(|name| place(columns, name).is_none())
-        {
+        for name in header(bytes).iter().filter(|name| place(columns, name).is_none()) {
             unknown.count(name, rows);
         }
     }
@@ -96,10 +79,7 @@ fn fields<'r>(
     columns: usize,
 ) -> Result<Vec<Field<'r>>, Fault> {
     if record.len() != places.len() {
-        return Err(Fault::RaggedRow {
-            fields: record.len(),
-            header: places.len(),
-        });
+        return Err(Fault::RaggedRow { fields: record.len(), header: places.len() });
     }
     let mut fields = vec![Field::Missing; columns];
     for (value, place) in record.iter().zip(places) {
@@ -119,21 +99,14 @@ fn span(bytes: &[u8], start: usize, end: usize, mark: usize, ordinal: i64) -> Sp
     let record = &bytes[start..end];
     let before = record.iter().take_while(line_end).count();
     let after = record[before..].iter().rev().take_while(line_end).count();
-    Span {
-        ordinal,
-        offset: mark + start + before,
-        len: record.len() - before - after,
-    }
+    Span { ordinal, offset: mark + start + before, len: record.len() - before - after }
 }
 
 /// A record's fields, read again from its own bytes.
 pub(super) fn record_fields(bytes: &[u8]) -> Vec<String> {
     let mut record = ByteRecord::new();
     match reader(bytes).read_byte_record(&mut record) {
-        Ok(true) => record
-            .iter()
-            .map(|field| String::from_utf8_lossy(field).into_owned())
-            .collect(),
+        Ok(true) => record.iter().map(|field| String::from_utf8_lossy(field).into_owned()).collect(),
         _ => Vec::new(),
     }
 }

@@ -62,19 +62,8 @@ pub(super) fn rows(
             continue;
         }
         let mut each = |fields: Result<&[Field<'_>], FrameError>| {
-            let fault = |error| Fault::Frame {
-                start: offset,
-                end: offset + len,
-                error,
-            };
-            row(
-                Span {
-                    ordinal,
-                    offset,
-                    len,
-                },
-                fields.map_err(fault),
-            );
+            let fault = |error| Fault::Frame { start: offset, end: offset + len, error };
+            row(Span { ordinal, offset, len }, fields.map_err(fault));
             ordinal += 1;
         };
         let Some(run) = run.strip_suffix(&[0]) else {
@@ -128,9 +117,7 @@ fn count(count: u64) -> Field<'static> {
 }
 
 fn header(frame: &Frame<'_>) -> FrameHeader {
-    let drops = Drop::ALL
-        .into_iter()
-        .map(|cause| (cause, frame.dropped(cause)));
+    let drops = Drop::ALL.into_iter().map(|cause| (cause, frame.dropped(cause)));
     FrameHeader {
         gateway: frame.gateway().into(),
         boot: frame.boot(),

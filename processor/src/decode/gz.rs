@@ -27,14 +27,9 @@ pub enum Problem {
 pub(super) fn expand(bytes: &[u8], limit_bytes: usize) -> (Vec<u8>, Option<Problem>) {
     let mut expanded = Vec::new();
     let limit = u64::try_from(limit_bytes).unwrap_or(u64::MAX);
-    let read = MultiGzDecoder::new(bytes)
-        .take(limit.saturating_add(1))
-        .read_to_end(&mut expanded);
+    let read = MultiGzDecoder::new(bytes).take(limit.saturating_add(1)).read_to_end(&mut expanded);
     let problem = match read {
-        Err(error) => Some(Problem::Damaged {
-            expanded_bytes: expanded.len(),
-            reason: error.to_string(),
-        }),
+        Err(error) => Some(Problem::Damaged { expanded_bytes: expanded.len(), reason: error.to_string() }),
         Ok(_) if expanded.len() > limit_bytes => {
             expanded.truncate(limit_bytes);
             Some(Problem::TooLarge { limit_bytes })
@@ -71,22 +66,13 @@ mod tests {
     fn a_stream_that_expands_past_the_limit_stops_there() {
         let bomb = gz(&vec![0; 1 << 20]);
         let (bytes, problem) = expand(&bomb, 1000);
-        assert_eq!(
-            (bytes.len(), problem),
-            (1000, Some(Problem::TooLarge { limit_bytes: 1000 }))
-        );
+        assert_eq!((bytes.len(), problem), (1000, Some(Problem::TooLarge { limit_bytes: 1000 })));
     }
 
     #[test]
     fn trailing_bytes_are_a_problem_and_cost_nothing_before_them() {
         let (bytes, problem) = expand(&[gz(b"whole").as_slice(), b"garbage"].concat(), 100);
         assert_eq!(bytes, b"whole");
-        assert!(matches!(
-            problem,
-            Some(Problem::Damaged {
-                expanded_bytes: 5,
-                ..
-            })
-        ));
+        assert!(matches!(problem, Some(Problem::Damaged { expanded_bytes: 5, .. })));
     }
 }

@@ -35,10 +35,7 @@ struct Name<'r, 'c> {
 
 impl<'c> FieldReader<'c> {
     pub(super) fn new(columns: &'c [Column]) -> Self {
-        Self {
-            columns,
-            order: Vec::with_capacity(columns.len()),
-        }
+        Self { columns, order: Vec::with_capacity(columns.len()) }
     }
 
     /// The object's fields by column, or why there are none.
@@ -51,12 +48,7 @@ impl<'c> FieldReader<'c> {
         fields.clear();
         fields.resize(self.columns.len(), Field::Missing);
         let mut duplicate = false;
-        let row = Row {
-            reader: self,
-            fields,
-            unknown,
-            duplicate: &mut duplicate,
-        };
+        let row = Row { reader: self, fields, unknown, duplicate: &mut duplicate };
         let mut json = serde_json::Deserializer::from_str(text);
         match row.deserialize(&mut json).and_then(|()| json.end()) {
             Ok(()) if duplicate => Err(Fault::DuplicateKey),
@@ -85,22 +77,16 @@ impl<'a> Visitor<'a> for Row<'_, 'a, '_> {
     fn visit_map<M: MapAccess<'a>>(self, mut map: M) -> Result<(), M::Error> {
         let mut seen: u128 = 0;
         let mut position = 0;
-        while let Some(column) = map.next_key_seed(Name {
-            reader: &mut *self.reader,
-            unknown: &mut *self.unknown,
-            position,
-        })? {
+        while let Some(column) =
+            map.next_key_seed(Name { reader: &mut *self.reader, unknown: &mut *self.unknown, position })?
+        {
             let value: &'a RawValue = map.next_value()?;
             if let Some(column) = column {
                 let bit = 1 << column;
                 *self.duplicate |= seen & bit != 0;
                 seen |= bit;
                 let value = value.get();
-                self.fields[column] = if value == "null" {
-                    Field::Missing
-                } else {
-                    Field::Json(value)
-                };
+                self.fields[column] = if value == "null" { Field::Missing } else { Field::Json(value) };
             }
             position += 1;
         }

@@ -40,14 +40,7 @@ pub(super) fn rows(
             None => Err(Fault::NotUtf8),
             Some(text) => reader.read(text, &mut fields, unknown),
         };
-        row(
-            Span {
-                ordinal,
-                offset: mark + start,
-                len: line.len(),
-            },
-            read.map(|()| fields.as_slice()),
-        );
+        row(Span { ordinal, offset: mark + start, len: line.len() }, read.map(|()| fields.as_slice()));
         ordinal += 1;
     }
     ordinal

@@ -48,10 +48,7 @@ pub(super) fn judge(
         let rows = bad.count_set_bits();
         match severity {
             Severity::Fail if rows > 0 => {
-                return Err(Stop {
-                    check: (*check).into(),
-                    rows,
-                });
+                return Err(Stop { check: (*check).into(), rows });
             }
             Severity::Fail | Severity::Warn => {}
             Severity::Discard => accepted = &accepted & &!bad,
@@ -74,19 +71,10 @@ pub(super) fn judge(
     let warnings = checks
         .iter()
         .filter(|(_, severity, _)| *severity == Severity::Warn)
-        .map(|(check, _, bad)| {
-            (
-                (*check).to_string(),
-                (bad & &accepted).count_set_bits() as u64,
-            )
-        })
+        .map(|(check, _, bad)| ((*check).to_string(), (bad & &accepted).count_set_bits() as u64))
         .filter(|(_, rows)| *rows > 0)
         .collect();
-    Ok(Judged {
-        accepted: BooleanArray::new(accepted, None),
-        discarded,
-        warnings,
-    })
+    Ok(Judged { accepted: BooleanArray::new(accepted, None), discarded, warnings })
 }
 
 /// The rows without misfits.

@@ -33,13 +33,7 @@ impl<'a> Records<'a> {
             Format::Csv => object.csv_header(),
             Format::Frames | Format::Ndjson => Vec::new(),
         };
-        Self {
-            checker,
-            object,
-            format,
-            rows,
-            csv_header,
-        }
+        Self { checker, object, format, rows, csv_header }
     }
 
     /// The record of a row that had fields; `row` is its place in the batch.
@@ -50,11 +44,8 @@ impl<'a> Records<'a> {
             Format::Frames => {
                 let schema = self.rows.schema();
                 let names = schema.fields().iter().enumerate();
-                redactor.record(
-                    names.map(|(place, field)| {
-                        (field.name().as_str(), self.typed_value(place, row))
-                    }),
-                )
+                redactor
+                    .record(names.map(|(place, field)| (field.name().as_str(), self.typed_value(place, row))))
             }
             Format::Ndjson => match std::str::from_utf8(bytes) {
                 Ok(text) => redactor.json_record(text),
@@ -63,8 +54,7 @@ impl<'a> Records<'a> {
             Format::Csv => {
                 let fields = Object::csv_fields(bytes);
                 let named = self.csv_header.iter().zip(&fields);
-                redactor
-                    .record(named.map(|(name, field)| (name.as_str(), self.csv_value(name, field))))
+                redactor.record(named.map(|(name, field)| (name.as_str(), self.csv_value(name, field))))
             }
         }
     }
@@ -86,10 +76,7 @@ impl<'a> Records<'a> {
             },
             (Format::Csv, Fault::RaggedRow { .. } | Fault::DuplicateKey | Fault::NotUtf8) => {
                 let header: Vec<&str> = self.csv_header.iter().map(String::as_str).collect();
-                redactor.ragged_record(
-                    &header,
-                    Object::csv_fields(bytes).iter().map(String::as_str),
-                )
+                redactor.ragged_record(&header, Object::csv_fields(bytes).iter().map(String::as_str))
             }
             _ => redactor.broken_record(bytes),
         }
@@ -113,9 +100,8 @@ impl<'a> Records<'a> {
     /// A CSV field as JSON: a number where its column holds numbers, else text; empty is null.
     fn csv_value<'f>(&self, name: &str, field: &'f str) -> Cow<'f, str> {
         let columns = &self.checker.contract().columns;
-        let holds_text = columns
-            .iter()
-            .all(|column| column.name != name || column.logical_type == LogicalType::String);
+        let holds_text =
+            columns.iter().all(|column| column.name != name || column.logical_type == LogicalType::String);
         match field {
             "" => Cow::Borrowed("null"),
             number if !holds_text && is_number(number) => Cow::Borrowed(number),

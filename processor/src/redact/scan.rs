@@ -18,8 +18,7 @@ pub const PHONE: &str = "[PHONE]";
 const PHONE_DIGITS_MIN: usize = 7;
 
 /// The at sign may be written as in JSON text (`\u0040`) or in a URL (`%40`).
-const EMAIL_PATTERN: &str =
-    r"[\p{L}\p{N}._%+'-]+(?:@|\\u0040|%40)[\p{L}\p{N}-]+(?:\.[\p{L}\p{N}-]+)+";
+const EMAIL_PATTERN: &str = r"[\p{L}\p{N}._%+'-]+(?:@|\\u0040|%40)[\p{L}\p{N}-]+(?:\.[\p{L}\p{N}-]+)+";
 
 /// Digits with at most three separators between two of them.
 const DIGITS_PATTERN: &str = r"[+(]{0,2}[0-9](?:[ \t.()/\u{a0}\u{2010}-\u{2014}-]{0,3}[0-9])*";
@@ -35,10 +34,7 @@ static EMAILS: LazyLock<Regex> = LazyLock::new(|| compiled(EMAIL_PATTERN));
 static DIGITS: LazyLock<Regex> = LazyLock::new(|| compiled(DIGITS_PATTERN));
 static KEPT: LazyLock<Regex> = LazyLock::new(|| compiled(KEPT_PATTERN));
 
-#[expect(
-    clippy::expect_used,
-    reason = "the patterns are constants, and a test compiles each"
-)]
+#[expect(clippy::expect_used, reason = "the patterns are constants, and a test compiles each")]
 fn compiled(pattern: &str) -> Regex {
     Regex::new(pattern).expect("a constant pattern compiles, by test")
 }
@@ -66,10 +62,7 @@ pub(super) fn suspicious(text: &str) -> bool {
 }
 
 fn has_phone_digits(text: &str) -> bool {
-    text.bytes()
-        .filter(u8::is_ascii_digit)
-        .nth(PHONE_DIGITS_MIN - 1)
-        .is_some()
+    text.bytes().filter(u8::is_ascii_digit).nth(PHONE_DIGITS_MIN - 1).is_some()
 }
 
 fn scan_phones(text: &str) -> Cow<'_, str> {
@@ -103,8 +96,7 @@ fn is_phone(run: &str) -> bool {
 
 fn is_decimal(word: &str) -> bool {
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-    word.split_once('.')
-        .is_some_and(|(whole, fraction)| digits(whole) && digits(fraction))
+    word.split_once('.').is_some_and(|(whole, fraction)| digits(whole) && digits(fraction))
 }
 
 #[cfg(test)]
@@ -121,20 +113,11 @@ mod tests {
             ("call +1 (555) 123-4567 now", "call [PHONE] now"),
             ("555.123.4567", "[PHONE]"),
             ("tel:5551234567;", "tel:[PHONE];"),
-            (
-                "+49 30 / 1234 5678, or jane.doe+x@mail.example.com.",
-                "[PHONE], or [EMAIL].",
-            ),
+            ("+49 30 / 1234 5678, or jane.doe+x@mail.example.com.", "[PHONE], or [EMAIL]."),
             ("5551234567 5559876543", "[PHONE]"),
             ("jürgen@bücher.example", "[EMAIL]"),
-            (
-                r#""a\u0040b.example" c%40d.example"#,
-                r#""[EMAIL]" [EMAIL]"#,
-            ),
-            (
-                "2026-01-02T03:04:05Z 555 123 4567",
-                "2026-01-02T03:04:05Z [PHONE]",
-            ),
+            (r#""a\u0040b.example" c%40d.example"#, r#""[EMAIL]" [EMAIL]"#),
+            ("2026-01-02T03:04:05Z 555 123 4567", "2026-01-02T03:04:05Z [PHONE]"),
             (
                 "550e8400-e29b-41d4-a716-446655440000 5551234567",
                 "550e8400-e29b-41d4-a716-446655440000 [PHONE]",
