@@ -97,3 +97,44 @@ impl<const BYTES: usize> FrameReader<BYTES> {
         self.skipped_bytes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use super::*;
+
+    fn read_all<const BYTES: usize>(
+        reader: &mut FrameReader<BYTES>,
+        mut input: &[u8],
+    ) -> Vec<(Vec<u8>, u64, u64)> {
+        let mut found = Vec::new();
+        while let Some(cut) = reader.read(&mut input) {
+            found.push((cut.stuffed.to_vec(), cut.start, cut.end));
+        }
+        found
+    }
+
+    #[test]
+    fn cuts_at_zeros_however_the_bytes_arrive() {
+        let stream = [1, 2, 0, 0, 3, 0, 4];
+        let expected = [(std::vec![1, 2], 0, 3), (std::vec![3], 4, 6)];
+        let mut whole = FrameReader::<8>::new();
+        assert_eq!(read_all(&mut whole, &stream), expected);
+        assert_eq!(whole.pending_bytes(), 1);
+        let mut single = FrameReader::<8>::new();
+        let found: Vec<_> = stream
+            .iter()
+            .flat_map(|byte| read_all(&mut single, &[*byte]))
+            .collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn the_longest_frame_fits_and_a_longer_run_is_skipped_and_counted() {
+        let mut reader = FrameReader::<4>::new();
+        let found = read_all(&mut reader, &[1, 2, 3, 0, 1, 2, 3, 4, 5, 0, 6, 0]);
+        assert_eq!(found, [(std::vec![1, 2, 3], 0, 4), (std::vec![6], 10, 12)]);
+        assert_eq!((reader.skipped_runs(), reader.skipped_bytes()), (1, 5));
+    }
+}

@@ -21,6 +21,8 @@ pub mod frame_reader;
 mod header;
 pub mod range;
 pub mod reading;
+pub mod sampler;
+pub mod sensor;
 mod stuffing;
 
 pub use batch::{Batch, DeclareError, DeviceId, NotEmpty, PushError, Sealed, SeriesId};
@@ -29,3 +31,4 @@ pub use decoder::Decoder;
 pub use frame::{Frame, FrameError};
 pub use frame_reader::{Cut, FrameReader};
 pub use reading::{Drop, Quality, Reading};
+pub use sampler::Sampler;

@@ -13,7 +13,7 @@ pub(crate) const fn stuffed_bytes_max(bytes: usize) -> usize {
 
 /// The most bytes that surely fit into `bytes` bytes when stuffed and closed.
 pub(crate) const fn plain_bytes_max(bytes: usize) -> usize {
-    let mut plain = bytes.saturating_sub(2 + bytes / BLOCK_BYTES_MAX);
+    let mut plain = bytes.saturating_sub(2);
     while plain > 0 && stuffed_bytes_max(plain) > bytes {
         plain -= 1;
     }
@@ -82,4 +82,73 @@ pub(crate) fn unstuff(bytes: &mut [u8]) -> Option<usize> {
         }
     }
     Some(to)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use std::vec::Vec;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn stuff(bytes: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut stuffer = Stuffer::new(|block: &[u8]| out.extend_from_slice(block));
+        stuffer.write(bytes);
+        let written = stuffer.close();
+        assert_eq!(written, out.len());
+        out
+    }
+
+    fn any_bytes() -> impl Strategy<Value = Vec<u8>> {
+        let byte = prop_oneof![Just(0), any::<u8>(), 1_u8..=255];
+        prop::collection::vec(byte, 0..1200)
+    }
+
+    proptest! {
+        #[test]
+        fn another_cobs_reads_what_is_stuffed(bytes in any_bytes()) {
+            let stuffed = stuff(&bytes);
+            prop_assert!(stuffed.len() <= stuffed_bytes_max(bytes.len()));
+            let (closing, stuffed) = stuffed.split_last().unwrap();
+            prop_assert_eq!(*closing, 0);
+            prop_assert!(!stuffed.contains(&0));
+            let mut plain = stuffed.to_vec();
+            let len = cobs::decode_in_place(&mut plain).unwrap();
+            prop_assert_eq!(&plain[..len], &bytes);
+            let mut stuffed = stuffed.to_vec();
+            let len = unstuff(&mut stuffed).unwrap();
+            prop_assert_eq!(&stuffed[..len], &bytes);
+        }
+
+        #[test]
+        fn any_bytes_unstuff_or_are_refused(mut bytes in any_bytes()) {
+            let len = bytes.len();
+            prop_assert!(unstuff(&mut bytes).is_none_or(|plain| plain <= len));
+        }
+    }
+
+    #[test]
+    fn runs_without_zero_have_their_own_block() {
+        let mut bytes = std::vec![7; 600];
+        bytes[300] = 0;
+        let mut stuffed = stuff(&bytes);
+        stuffed.pop();
+        let len = unstuff(&mut stuffed).unwrap();
+        assert_eq!(&stuffed[..len], &bytes);
+    }
+
+    #[test]
+    fn the_plain_room_is_the_largest_that_fits() {
+        for bytes in [2, 10, 255, 256, 257, 510, 5120, 131_072] {
+            let plain = plain_bytes_max(bytes);
+            assert!(
+                stuffed_bytes_max(plain) <= bytes && stuffed_bytes_max(plain + 1) > bytes,
+                "{bytes}"
+            );
+        }
+    }
 }

@@ -1,9 +1,32 @@
-//! Processor.
+//! # ingot-processor: from bronze to silver, discard and gold
+//!
+//! The path of a bronze object, a file each: [`bronze`] says from its key what it is, [`decode`] takes
+//! its bytes apart, [`conform`] gives the values their types, [`check`] runs the contract's rules,
+//! [`redact`] removes personal data ([`examine`] is these four in order); [`silver`] promotes each row
+//! once, [`discard`] keeps the others with the reason, [`ledger`] accounts for the object
+//! ([`promote`] is these three in order), [`gold`] sums silver up. [`run`] does it for all that is
+//! pending, [`audit`] proves the result, [`query`] asks it, and [`land`] fills bronze from MQTT.
+//!
+//! The rules are data: a [`contract`] per dataset. [`lake`] and [`table`] are the ground it stands on.
 
+pub mod audit;
 pub mod bronze;
 pub mod check;
 pub mod conform;
 pub mod contract;
 pub mod decode;
+pub mod discard;
 pub mod examine;
+pub mod gold;
+pub mod lake;
+pub mod land;
+pub mod ledger;
+pub mod promote;
+pub mod quantile;
+pub mod query;
 pub mod redact;
+pub mod report;
+pub mod run;
+pub mod session;
+pub mod silver;
+pub mod table;

@@ -138,8 +138,7 @@ fn code_around<C: BitCoder>(coder: &mut C, odds: &mut Length, length: u32, usual
     } else {
         usual.wrapping_sub(length)
     };
-    let mut step = 1;
-    for further in &mut odds.further[usize::from(longer)] {
+    for (step, further) in (1..).zip(&mut odds.further[usize::from(longer)]) {
         if !coder.bit(further, steps > step) {
             let length = if longer {
                 usual + step
@@ -148,7 +147,6 @@ fn code_around<C: BitCoder>(coder: &mut C, odds: &mut Length, length: u32, usual
             };
             return length.clamp(1, 64);
         }
-        step += 1;
     }
     coder.raw(u64::from(length.wrapping_sub(1)), 6) as u32 + 1
 }

@@ -1,0 +1,224 @@
+//! The audit: proves from the lake alone that every reading is in exactly one place.
+//!
+//! Three books are held against each other: bronze as it is listed, the ledger, and the rows that
+//! silver and discard really have. What does not agree is a finding; without findings the lake balances.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use datafusion::arrow::array::AsArray;
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Int64Type};
+use datafusion::common::DataFusionError;
+use serde::Serialize;
+
+use crate::bronze::BronzeKey;
+use crate::contract::Contract;
+use crate::lake::{Lake, LakeError};
+use crate::ledger::{self, Batch, Entry, LedgerError};
+use crate::table::{Table, TableError};
+use crate::{discard, session};
+
+/// Findings that a report names; the rest is counted.
+const FINDINGS_NAMED_MAX: usize = 100;
+
+/// The lake's balance.
+#[derive(Debug, Default, Serialize)]
+pub struct Balance {
+    /// Objects in the ledger.
+    pub objects: u64,
+    /// Records in them.
+    pub rows_in: i64,
+    /// Rows in silver.
+    pub silver: i64,
+    /// Rows discarded by a rule.
+    pub discarded: i64,
+    /// Rows discarded as duplicates.
+    pub duplicates: i64,
+    /// Readings that gateways gave up, by cause, as their frames say.
+    pub dropped: BTreeMap<String, u64>,
+    /// Objects in bronze that are not processed yet.
+    pub in_flight_objects: u64,
+    /// Bytes of the ledger's objects.
+    pub bytes: i64,
+    /// Disagreements found.
+    pub findings_count: u64,
+    /// Some of them, in words.
+    pub findings: Vec<String>,
+}
+
+impl Balance {
+    /// Whether nothing disagrees.
+    pub fn is_balanced(&self) -> bool {
+        self.findings_count == 0
+    }
+
+    fn finding(&mut self, text: String) {
+        self.findings_count += 1;
+        if self.findings.len() < FINDINGS_NAMED_MAX {
+            self.findings.push(text);
+        }
+    }
+}
+
+/// The audit could not be held.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    /// The lake.
+    #[error(transparent)]
+    Lake(#[from] LakeError),
+    /// A table.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// A query.
+    #[error("counting rows: {0}")]
+    Query(#[from] DataFusionError),
+}
+
+/// Balances the lake over all of its objects.
+pub async fn audit(lake: &Lake, contracts: &[Contract]) -> Result<Balance, AuditError> {
+    let mut balance = Balance::default();
+    let entries = match Table::open(lake, ledger::PATH).await? {
+        Some(table) => ledger::entries(&table).await?,
+        None => Vec::new(),
+    };
+    let counted = Counted::of(lake, contracts).await?;
+    balance_entries(&mut balance, &entries, &counted);
+    balance_batches(&mut balance, &entries);
+    balance_bronze(&mut balance, lake, &entries, contracts).await?;
+    Ok(balance)
+}
+
+/// Every entry against itself and against the rows that are really there.
+fn balance_entries(balance: &mut Balance, entries: &[Entry], counted: &Counted) {
+    let mut seen = HashSet::new();
+    for entry in entries {
+        balance.objects += 1;
+        balance.rows_in += entry.rows_in;
+        balance.bytes += entry.bytes;
+        balance.silver += entry.silver;
+        balance.discarded += entry.discarded;
+        balance.duplicates += entry.duplicates;
+        let id = (entry.bronze_key.clone(), entry.bronze_etag.clone());
+        let key = &entry.bronze_key;
+        if entry.rows_in != entry.silver + entry.discarded + entry.duplicates {
+            balance.finding(format!(
+                "{key}: {} rows in, but {} in silver + {} discarded + {} duplicates",
+                entry.rows_in, entry.silver, entry.discarded, entry.duplicates
+            ));
+        }
+        for (place, said, there) in [
+            ("silver", entry.silver, counted.silver.get(&id)),
+            ("discard", entry.discarded, counted.discarded.get(&id)),
+            ("discard as duplicates", entry.duplicates, counted.duplicates.get(&id)),
+        ] {
+            let there = there.copied().unwrap_or_default();
+            if said != there {
+                balance.finding(format!("{key}: the ledger says {said} rows in {place}, there are {there}"));
+            }
+        }
+        if !seen.insert(id) {
+            balance.finding(format!("{key}: the ledger has it more than once"));
+        }
+    }
+    let unknown: BTreeSet<&String> = counted
+        .silver
+        .keys()
+        .chain(counted.discarded.keys())
+        .chain(counted.duplicates.keys())
+        .filter(|id| !seen.contains(*id))
+        .map(|(key, _)| key)
+        .collect();
+    for key in unknown {
+        balance.finding(format!("{key}: its rows are in the lake, but not in the ledger; run the processor again"));
+    }
+}
+
+/// Every gateway run's batch numbers, which must leave no hole; and what the edge gave up.
+fn balance_batches(balance: &mut Balance, entries: &[Entry]) {
+    let mut runs: BTreeMap<(&str, u64), BTreeMap<u64, &Batch>> = BTreeMap::new();
+    for batch in entries.iter().flat_map(|entry| &entry.batches) {
+        runs.entry((&batch.gateway, batch.boot)).or_default().insert(batch.seq, batch);
+    }
+    for ((gateway, boot), batches) in runs {
+        let newest = batches.keys().next_back().copied().unwrap_or_default();
+        let missing = newest + 1 - batches.len() as u64;
+        if missing > 0 {
+            let first = (0..=newest).find(|seq| !batches.contains_key(seq)).unwrap_or_default();
+            balance.finding(format!(
+                "gateway {gateway}, boot {boot:016x}: {missing} of {} batches are not in the ledger, the first is {first}",
+                newest + 1
+            ));
+        }
+        for (cause, readings) in batches.values().flat_map(|batch| &batch.dropped) {
+            *balance.dropped.entry(cause.clone()).or_insert(0) += readings;
+        }
+    }
+}
+
+/// The listing against the ledger.
+async fn balance_bronze(
+    balance: &mut Balance,
+    lake: &Lake,
+    entries: &[Entry],
+    contracts: &[Contract],
+) -> Result<(), AuditError> {
+    let listed = lake.list_bronze().await?;
+    let mut processed: HashSet<(&str, &str)> = entries
+        .iter()
+        .map(|entry| (entry.bronze_key.as_str(), entry.bronze_etag.as_str()))
+        .collect();
+    for object in &listed {
+        let is_dataset = |name: &str| contracts.iter().any(|contract| contract.dataset == name);
+        let ours = BronzeKey::parse(&object.key, is_dataset).is_ok();
+        if !processed.remove(&(object.key.as_str(), object.etag.as_str())) && ours {
+            balance.in_flight_objects += 1;
+        }
+    }
+    for (key, _) in processed.into_iter().collect::<BTreeSet<_>>() {
+        balance.finding(format!("{key}: the ledger has it, bronze no longer does in that state"));
+    }
+    Ok(())
+}
+
+/// Rows by bronze object, as silver and discard have them.
+#[derive(Default)]
+struct Counted {
+    silver: Counts,
+    discarded: Counts,
+    duplicates: Counts,
+}
+
+type Counts = HashMap<(String, String), i64>;
+
+impl Counted {
+    async fn of(lake: &Lake, contracts: &[Contract]) -> Result<Self, AuditError> {
+        let mut counted = Self::default();
+        for contract in contracts {
+            count(lake, &format!("silver/{}", contract.dataset), "true", &mut counted.silver).await?;
+        }
+        let rule = discard::DUPLICATE;
+        count(lake, discard::PATH, &format!("rule <> '{rule}'"), &mut counted.discarded).await?;
+        count(lake, discard::PATH, &format!("rule = '{rule}'"), &mut counted.duplicates).await?;
+        Ok(counted)
+    }
+}
+
+async fn count(lake: &Lake, path: &str, which: &str, counts: &mut Counts) -> Result<(), AuditError> {
+    let Some(table) = Table::open(lake, path).await? else { return Ok(()) };
+    let context = session::context();
+    context.register_table("rows", table.provider().await?)?;
+    let sql = format!("SELECT bronze_key, bronze_etag, count(*) FROM rows WHERE {which} GROUP BY bronze_key, bronze_etag");
+    for batch in context.sql(&sql).await?.collect().await? {
+        let key = cast(batch.column(0), &DataType::Utf8).map_err(DataFusionError::from)?;
+        let etag = cast(batch.column(1), &DataType::Utf8).map_err(DataFusionError::from)?;
+        let rows = batch.column(2).as_primitive::<Int64Type>();
+        for i in 0..rows.len() {
+            let id = (key.as_string::<i32>().value(i).to_owned(), etag.as_string::<i32>().value(i).to_owned());
+            *counts.entry(id).or_insert(0) += rows.value(i);
+        }
+    }
+    Ok(())
+}

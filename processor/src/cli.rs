@@ -1,0 +1,103 @@
+//! The words of the command line, with their help.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// From bronze to silver, discard and gold: check, redact, promote exactly once, account for every row.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true, after_help = "Exit codes: 0 done, 1 work failed or an audit found a gap, 2 wrong usage or contract.")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// How the summary is printed.
+    #[arg(long, global = true, value_enum, default_value = "text")]
+    pub format: Format,
+}
+
+/// How a summary is printed.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// One JSON object (for `query`, one per row).
+    Json,
+}
+
+/// The commands.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Process what is in bronze and not in the ledger, once
+    #[command(after_help = "Example:\n  ingot-processor run --lake file:///data/lake\n  ingot-processor run --lake file:///data/lake --contract contracts/orders.yaml")]
+    Run(Place),
+    /// Keep processing what arrives, until interrupted
+    #[command(after_help = "Example:\n  ingot-processor watch --lake file:///data/lake --every-s 30")]
+    Watch(Watch),
+    /// Store what gateways publish to a broker as bronze objects, as the AWS IoT rule does
+    #[command(after_help = "Example:\n  ingot-processor land --lake file:///data/lake --mqtt 127.0.0.1:1883")]
+    Land(Land),
+    /// Prove from the lake alone that every row is in exactly one place; exit 1 where it is not
+    #[command(after_help = "Example:\n  ingot-processor audit --lake file:///data/lake --format json")]
+    Audit(Place),
+    /// Ask the lake in SQL: silver.<dataset>, gold.<name>, discard, ledger
+    #[command(after_help = "Example:\n  ingot-processor query --lake file:///data/lake \"SELECT rule, count(*) FROM discard GROUP BY rule\"")]
+    Query(Query),
+    /// Check contract files: all problems at once
+    #[command(after_help = "Example:\n  ingot-processor lint contracts/orders.yaml")]
+    Lint(Lint),
+}
+
+/// Where the lake is and what rules it.
+#[derive(Args)]
+pub struct Place {
+    /// The lake, e.g. file:///data/lake
+    #[arg(long, env = "INGOT_LAKE")]
+    pub lake: String,
+    /// A contract file; may be given more than once. Without it, the built-in sensor_readings and orders.
+    #[arg(long = "contract", value_name = "FILE")]
+    pub contracts: Vec<PathBuf>,
+}
+
+/// `watch`.
+#[derive(Args)]
+pub struct Watch {
+    /// The lake and its contracts.
+    #[command(flatten)]
+    pub place: Place,
+    /// Seconds between two looks at bronze
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub every_s: u64,
+}
+
+/// `land`.
+#[derive(Args)]
+pub struct Land {
+    /// The lake, e.g. file:///data/lake; made where there is none
+    #[arg(long, env = "INGOT_LAKE")]
+    pub lake: String,
+    /// The broker's host and port, on this machine: the connection is not encrypted
+    #[arg(long, default_value = "127.0.0.1:1883")]
+    pub mqtt: std::net::SocketAddr,
+    /// Names the session in which the broker keeps what arrives while this program is away
+    #[arg(long, default_value = "ingot-land")]
+    pub client_id: String,
+}
+
+/// `query`.
+#[derive(Args)]
+pub struct Query {
+    /// The lake and its contracts.
+    #[command(flatten)]
+    pub place: Place,
+    /// One SELECT statement
+    pub sql: String,
+}
+
+/// `lint`.
+#[derive(Args)]
+pub struct Lint {
+    /// Contract files
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+}

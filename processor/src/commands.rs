@@ -1,0 +1,208 @@
+//! The commands: open what is named, do the work with the library, print a summary, choose the exit code.
+
+use std::io::{IsTerminal, Write, stdout};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use datafusion::arrow::json::LineDelimitedWriter;
+use datafusion::arrow::util::pretty::pretty_format_batches;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use ingot_processor::audit::Balance;
+use ingot_processor::check::Checker;
+use ingot_processor::contract::Contract;
+use ingot_processor::lake::Lake;
+use ingot_processor::run::RunReport;
+use ingot_processor::{audit as auditing, land as landing, query as querying, run as running};
+use serde::Serialize;
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::{Cli, Format, Land, Lint, Place, Query, Watch};
+
+const WORK_FAILED: u8 = 1;
+const USAGE: u8 = 2;
+
+/// Logs go to stderr, in JSON where the summary is.
+pub fn start_log(cli: &Cli) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("ingot_processor=info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match cli.format {
+        Format::Json => log.json().init(),
+        Format::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
+    }
+}
+
+/// Says what failed and what lies under it.
+pub fn failed(error: &anyhow::Error) -> ExitCode {
+    eprintln!("error: {error:#}");
+    ExitCode::from(if error.is::<Usage>() { USAGE } else { WORK_FAILED })
+}
+
+/// The user's files or words are wrong; nothing was done.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
+
+/// `run`.
+pub async fn run(cli: &Cli, place: &Place) -> Result<ExitCode> {
+    let contracts = contracts(&place.contracts)?;
+    let lake = Lake::open(&place.lake)?;
+    let report = run_with_progress(cli, &lake, &contracts).await?;
+    print(cli, &report, || run_text(&report))?;
+    Ok(if report.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(WORK_FAILED) })
+}
+
+/// `watch`.
+pub async fn watch(cli: &Cli, watch: &Watch) -> Result<ExitCode> {
+    let contracts = contracts(&watch.place.contracts)?;
+    let lake = Lake::open(&watch.place.lake)?;
+    let stop = tokio::signal::ctrl_c();
+    tokio::pin!(stop);
+    loop {
+        // A failed run is reported and tried again: the next look goes on where this one stopped.
+        match run_with_progress(cli, &lake, &contracts).await {
+            Ok(report) if report.objects > 0 => print(cli, &report, || run_text(&report))?,
+            Ok(_) => {}
+            Err(error) => eprintln!("error: {error:#}"),
+        }
+        tokio::select! {
+            _ = &mut stop => return Ok(ExitCode::SUCCESS),
+            () = tokio::time::sleep(Duration::from_secs(watch.every_s)) => {}
+        }
+    }
+}
+
+/// `land`.
+pub async fn land(cli: &Cli, land: &Land) -> Result<ExitCode> {
+    if !land.mqtt.ip().is_loopback() {
+        bail!(Usage(format!("--mqtt {} is not on this machine, and the connection is not encrypted; run `land` beside the broker", land.mqtt)));
+    }
+    let lake = Lake::create(&land.lake)?;
+    let stop = async {
+        let _ = tokio::signal::ctrl_c().await;
+    };
+    let host = land.mqtt.ip().to_string();
+    let landed = landing::land(&lake, &host, land.mqtt.port(), &land.client_id, stop).await?;
+    print(cli, &landed, || format!("landed {} messages, {} bytes; refused {}", landed.messages, landed.bytes, landed.refused))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `audit`.
+pub async fn audit(cli: &Cli, place: &Place) -> Result<ExitCode> {
+    let contracts = contracts(&place.contracts)?;
+    let balance = auditing::audit(&Lake::open(&place.lake)?, &contracts).await?;
+    print(cli, &balance, || audit_text(&balance))?;
+    Ok(if balance.is_balanced() { ExitCode::SUCCESS } else { ExitCode::from(WORK_FAILED) })
+}
+
+/// `query`.
+pub async fn query(cli: &Cli, query: &Query) -> Result<ExitCode> {
+    let contracts = contracts(&query.place.contracts)?;
+    let rows = querying::query(&Lake::open(&query.place.lake)?, &contracts, &query.sql).await?;
+    match cli.format {
+        Format::Text => println!("{}", pretty_format_batches(&rows)?),
+        Format::Json => {
+            let mut json = LineDelimitedWriter::new(stdout().lock());
+            json.write_batches(&rows.iter().collect::<Vec<_>>())?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `lint`.
+pub async fn lint(cli: &Cli, lint: &Lint) -> Result<ExitCode> {
+    let contracts = contracts(&lint.files)?;
+    for contract in &contracts {
+        Checker::new(contract).map_err(|error| Usage(error.to_string()))?;
+    }
+    let datasets: Vec<&str> = contracts.iter().map(|contract| contract.dataset.as_str()).collect();
+    print(cli, &datasets, || format!("no problems in {}", datasets.join(", ")))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The contracts in the files, or the built-in ones; the problems of all files at once.
+fn contracts(files: &[PathBuf]) -> Result<Vec<Contract>> {
+    if files.is_empty() {
+        return Ok(Contract::embedded());
+    }
+    let mut contracts = Vec::new();
+    let mut problems = Vec::new();
+    for file in files {
+        match std::fs::read_to_string(file) {
+            Ok(text) => match Contract::parse(&text) {
+                Ok(contract) => contracts.push(contract),
+                Err(errors) => problems.push(format!("{}: {errors}", file.display())),
+            },
+            Err(error) => problems.push(format!("{}: {error}", file.display())),
+        }
+    }
+    if problems.is_empty() { Ok(contracts) } else { bail!(Usage(problems.join("\n"))) }
+}
+
+async fn run_with_progress(cli: &Cli, lake: &Lake, contracts: &[Contract]) -> Result<RunReport> {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    if cli.format == Format::Json {
+        bar.set_draw_target(ProgressDrawTarget::hidden());
+    }
+    bar.set_style(
+        ProgressStyle::with_template("processing {wide_bar} {pos}/{len} objects, {eta} left").context("the progress bar's template")?,
+    );
+    let report = running::run(lake, contracts, |done, found| {
+        bar.set_length(found);
+        bar.set_position(done);
+    })
+    .await;
+    bar.finish_and_clear();
+    Ok(report?)
+}
+
+fn print<T: Serialize>(cli: &Cli, value: &T, text: impl FnOnce() -> String) -> Result<()> {
+    let text = match cli.format {
+        Format::Text => text(),
+        Format::Json => serde_json::to_string(value)?,
+    };
+    Ok(writeln!(stdout().lock(), "{text}")?)
+}
+
+fn run_text(report: &RunReport) -> String {
+    let mut text = format!(
+        "{} objects, {} rows in = {} silver + {} discarded + {} duplicates",
+        report.objects, report.rows_in, report.silver, report.discarded, report.duplicates
+    );
+    for (rule, rows) in &report.rules {
+        text += &format!("\n  discarded by {rule}: {rows}");
+    }
+    for (check, rows) in &report.warnings {
+        text += &format!("\n  warned of by {check}: {rows}");
+    }
+    for gold in &report.gold {
+        let days = gold.days.map_or("all days".to_owned(), |days| format!("{days} days"));
+        text += &format!("\n  gold {}: {} rows, {days} recomputed", gold.name, gold.rows);
+    }
+    if report.skipped > 0 {
+        text += &format!("\n  skipped {} objects that no contract speaks for", report.skipped);
+    }
+    for (key, reason) in &report.failed {
+        text += &format!("\n  failed, to be tried again: {key}: {reason}");
+    }
+    text
+}
+
+fn audit_text(balance: &Balance) -> String {
+    let mut text = format!(
+        "{} objects, {} rows in = {} silver + {} discarded + {} duplicates; {} objects in flight; dropped at the edge: {}",
+        balance.objects,
+        balance.rows_in,
+        balance.silver,
+        balance.discarded,
+        balance.duplicates,
+        balance.in_flight_objects,
+        balance.dropped.values().sum::<u64>(),
+    );
+    for finding in &balance.findings {
+        text += &format!("\n  {finding}");
+    }
+    text += if balance.is_balanced() { "\nbalanced" } else { "\nNOT balanced" };
+    text
+}

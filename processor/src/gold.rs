@@ -1,0 +1,156 @@
+//! Gold: summaries that are recomputed from silver, never patched.
+//!
+//! A gold table remembers, as a transaction in its own commit, which version of silver it shows. What
+//! silver's log says has changed since is computed anew and replaces what was there, in one commit.
+//! Late data, a re-drive and erasure are no special cases.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use datafusion::arrow::compute::concat_batches;
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::common::DataFusionError;
+use datafusion::logical_expr::lit;
+use serde::Serialize;
+
+use crate::contract::{Contract, GoldQuery, Window};
+use crate::lake::Lake;
+use crate::silver::on_days;
+use crate::table::{CONFLICTS_MAX, CommitError, Table, TableError, after_conflict};
+use crate::session;
+
+/// The transaction that says which version of silver a gold table shows.
+const SHOWS: &str = "ingot/silver-version";
+
+/// A gold table could not be brought up to date; it still shows what it showed.
+#[derive(Debug, thiserror::Error)]
+pub enum GoldError {
+    /// The table failed or stayed contended.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// The contract's query failed.
+    #[error("the gold query {name} of {dataset} failed: {source}")]
+    Query {
+        /// The gold table.
+        name: String,
+        /// The contract.
+        dataset: String,
+        /// DataFusion's word.
+        source: Box<DataFusionError>,
+    },
+}
+
+impl From<TableError> for GoldError {
+    fn from(error: TableError) -> Self {
+        Self::Commit(error.into())
+    }
+}
+
+/// What a refresh did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Refreshed {
+    /// The gold table.
+    pub name: String,
+    /// The version of silver that it shows now.
+    pub silver_version: u64,
+    /// Days recomputed; `None` where all was.
+    pub days: Option<usize>,
+    /// Rows written.
+    pub rows: usize,
+}
+
+/// Brings every gold table of the contract up to the newest silver; those that are there already are left.
+pub async fn refresh(lake: &Lake, contract: &Contract) -> Result<Vec<Refreshed>, GoldError> {
+    let mut refreshed = Vec::new();
+    let silver_path = format!("silver/{}", contract.dataset);
+    for query in &contract.gold {
+        for conflicts in 0..=CONFLICTS_MAX {
+            let Some(silver) = Table::open(lake, &silver_path).await? else { return Ok(refreshed) };
+            match refresh_one(lake, contract, query, &silver).await {
+                Ok(done) => {
+                    refreshed.extend(done);
+                    break;
+                }
+                Err(GoldError::Commit(CommitError::Conflict { .. })) if conflicts < CONFLICTS_MAX => {
+                    after_conflict(conflicts).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(refreshed)
+}
+
+async fn refresh_one(
+    lake: &Lake,
+    contract: &Contract,
+    query: &GoldQuery,
+    silver: &Table,
+) -> Result<Option<Refreshed>, GoldError> {
+    let failed = |source: DataFusionError| GoldError::Query {
+        name: query.name.clone(),
+        dataset: contract.dataset.clone(),
+        source: Box::new(source),
+    };
+    let path = path(&query.name);
+    let known = Table::open(lake, &path).await?;
+    let shows = match &known {
+        Some(table) => table.transaction(SHOWS).await?.and_then(|version| u64::try_from(version).ok()),
+        None => None,
+    };
+    if shows.is_some_and(|shows| shows >= silver.version()) {
+        return Ok(None);
+    }
+    let days = match (query.window, shows) {
+        (Window::Day, Some(shows)) => silver.dts_changed_since(shows).await?,
+        _ => None,
+    };
+    let rows = compute(silver, query, days.as_ref()).await.map_err(failed)?;
+
+    let partitions: &[&str] = match query.window {
+        Window::Day => &["dt"],
+        Window::All => &[],
+    };
+    let mut table = match known {
+        Some(table) => table,
+        None => Table::open_or_create(lake, &path, &rows.schema(), partitions).await?,
+    };
+    let predicate = match &days {
+        Some(days) if days.is_empty() => lit(false),
+        Some(days) => on_days(days),
+        None => lit(true),
+    };
+    let shows_now = i64::try_from(silver.version()).unwrap_or(i64::MAX);
+    let written = rows.num_rows();
+    table.replace_where(rows, predicate, &[(SHOWS.to_owned(), shows_now)]).await?;
+    Ok(Some(Refreshed {
+        name: query.name.clone(),
+        silver_version: silver.version(),
+        days: days.map(|days| days.len()),
+        rows: written,
+    }))
+}
+
+/// The query's answer over silver, or over the given days of it.
+async fn compute(
+    silver: &Table,
+    query: &GoldQuery,
+    days: Option<&BTreeSet<String>>,
+) -> Result<RecordBatch, DataFusionError> {
+    let context = session::context();
+    let provider = silver.provider().await.map_err(|error| DataFusionError::External(error.into()))?;
+    let mut rows = context.read_table(provider)?;
+    if let Some(days) = days {
+        rows = rows.filter(on_days(days))?;
+    }
+    context.register_table("silver", rows.into_view())?;
+    let answer = context.sql(&query.sql).await?;
+    let schema = Arc::new(answer.schema().as_arrow().clone());
+    let batches = answer.collect().await?;
+    Ok(concat_batches(&schema, &batches)?)
+}
+
+/// Where a gold table is, below the lake.
+pub fn path(name: &str) -> String {
+    format!("gold/{name}")
+}

@@ -1,0 +1,246 @@
+//! The lake: one URL under which `bronze`, `silver`, `discard`, `gold` and `ledger` live.
+//!
+//! Promises that an opened lake exists and names what is wrong when it does not. Bronze is listed and
+//! read here, and written by [`Lake::put_durable`] alone: write-once, on disk before it returns.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use url::Url;
+
+/// A lake that exists.
+#[derive(Clone, Debug)]
+pub struct Lake {
+    url: Url,
+    root: PathBuf,
+    store: Arc<dyn ObjectStore>,
+}
+
+/// Why a lake cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LakeError {
+    /// The text is no lake URL.
+    #[error("{url:?} is not a lake URL; write file:///path/to/lake")]
+    Url {
+        /// What was given.
+        url: String,
+    },
+    /// There is nothing.
+    #[error("the lake {url} does not exist; create the directory or correct --lake")]
+    Missing {
+        /// The lake.
+        url: String,
+    },
+    /// There is something, but it cannot be written.
+    #[error("the lake {url} cannot be written: {source}; give this user the right to write there")]
+    ReadOnly {
+        /// The lake.
+        url: String,
+        /// The operating system's word.
+        source: std::io::Error,
+    },
+    /// A bronze object exists with other bytes.
+    #[error("{key} is already in bronze with other bytes; bronze is write-once, the new bytes were not stored")]
+    Rewritten {
+        /// The bronze key.
+        key: String,
+    },
+    /// The store failed.
+    #[error("{operation} {key}: {source}")]
+    Store {
+        /// What was tried.
+        operation: &'static str,
+        /// On which key or prefix.
+        key: String,
+        /// What the store said.
+        source: object_store::Error,
+    },
+    /// The disk failed to make an object durable.
+    #[error("making {key} durable: {source}")]
+    Sync {
+        /// The bronze key.
+        key: String,
+        /// The operating system's word.
+        source: std::io::Error,
+    },
+}
+
+/// One object in bronze, as a listing shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BronzeObject {
+    /// Its key below the lake, e.g. `bronze/orders/dt=2026-01-01/a.ndjson`.
+    pub key: String,
+    /// The store's tag of its content; with the key, the object's identity.
+    pub etag: String,
+    /// Its size.
+    pub bytes: u64,
+    /// When it was last written: milliseconds since 1970-01-01 UTC.
+    pub modified_ms: i64,
+}
+
+impl BronzeObject {
+    /// The identity under which tables remember it.
+    pub fn id(&self) -> String {
+        format!("{}@{}", self.key, self.etag)
+    }
+}
+
+impl Lake {
+    /// Opens the lake at `url` (`file:///…`), which must exist.
+    pub fn open(url: &str) -> Result<Self, LakeError> {
+        let root = Self::directory(url)?;
+        if !root.is_dir() {
+            return Err(LakeError::Missing { url: url.to_owned() });
+        }
+        Self::at(url, root)
+    }
+
+    /// Opens the lake at `url`, making its directory where there is none.
+    pub fn create(url: &str) -> Result<Self, LakeError> {
+        let root = Self::directory(url)?;
+        std::fs::create_dir_all(&root)
+            .map_err(|source| LakeError::ReadOnly { url: url.to_owned(), source })?;
+        Self::at(url, root)
+    }
+
+    fn directory(url: &str) -> Result<PathBuf, LakeError> {
+        let parsed = Url::parse(url).ok().filter(|parsed| parsed.scheme() == "file");
+        parsed
+            .and_then(|parsed| parsed.to_file_path().ok())
+            .ok_or_else(|| LakeError::Url { url: url.to_owned() })
+    }
+
+    fn at(url: &str, root: PathBuf) -> Result<Self, LakeError> {
+        let store = LocalFileSystem::new_with_prefix(&root).map_err(|source| LakeError::Store {
+            operation: "opening",
+            key: url.to_owned(),
+            source,
+        })?;
+        let url =
+            Url::from_directory_path(&root).map_err(|()| LakeError::Url { url: url.to_owned() })?;
+        Ok(Self { url, root, store: Arc::new(store) })
+    }
+
+    /// The lake's URL, with a closing slash.
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// Where a table at `path` is or will be. A local directory must exist before delta-rs looks into it.
+    pub(crate) fn table_place(&self, path: &str) -> Result<Url, LakeError> {
+        let read_only = |source| LakeError::ReadOnly { url: self.url.to_string(), source };
+        std::fs::create_dir_all(self.root.join(path)).map_err(read_only)?;
+        self.url.join(path).map_err(|_| LakeError::Url { url: format!("{}{path}", self.url) })
+    }
+
+    /// Whether anything was ever stored at `path`.
+    pub(crate) fn has(&self, path: &str) -> bool {
+        self.root.join(path).is_dir()
+    }
+
+    /// Fails with the operating system's word where nothing can be written.
+    pub fn check_writable(&self) -> Result<(), LakeError> {
+        let probe = self.root.join(format!(".ingot-probe-{:016x}", fastrand::u64(..)));
+        File::create(&probe)
+            .and_then(|_| std::fs::remove_file(&probe))
+            .map_err(|source| LakeError::ReadOnly { url: self.url.to_string(), source })
+    }
+
+    /// Everything below `bronze/`, by key.
+    pub async fn list_bronze(&self) -> Result<Vec<BronzeObject>, LakeError> {
+        let prefix = Path::from("bronze");
+        let mut objects: Vec<BronzeObject> = self
+            .store
+            .list(Some(&prefix))
+            .map_ok(|meta| BronzeObject {
+                key: meta.location.to_string(),
+                etag: meta.e_tag.unwrap_or_default(),
+                bytes: meta.size,
+                modified_ms: meta.last_modified.timestamp_millis(),
+            })
+            .try_collect()
+            .await
+            .map_err(|source| LakeError::Store {
+                operation: "listing",
+                key: prefix.to_string(),
+                source,
+            })?;
+        objects.sort_by(|a, b| a.key.cmp(&b.key));
+        Ok(objects)
+    }
+
+    /// An object's bytes.
+    pub async fn read(&self, key: &str) -> Result<Bytes, LakeError> {
+        let store_error = |source| LakeError::Store {
+            operation: "reading",
+            key: key.to_owned(),
+            source,
+        };
+        let found = self.store.get(&Path::from(key)).await.map_err(store_error)?;
+        found.bytes().await.map_err(store_error)
+    }
+
+    /// Stores a bronze object so that it survives a power cut. The same bytes under the same key again
+    /// are success; other bytes are refused.
+    pub async fn put_durable(&self, key: &str, bytes: Bytes) -> Result<(), LakeError> {
+        let options = PutOptions::from(PutMode::Create);
+        let payload = PutPayload::from_bytes(bytes.clone());
+        match self.store.put_opts(&Path::from(key), payload, options).await {
+            Ok(_) => self.sync(key),
+            Err(object_store::Error::AlreadyExists { .. }) if self.read(key).await? == bytes => {
+                self.sync(key)
+            }
+            Err(object_store::Error::AlreadyExists { .. }) => {
+                Err(LakeError::Rewritten { key: key.to_owned() })
+            }
+            Err(source) => {
+                Err(LakeError::Store { operation: "storing", key: key.to_owned(), source })
+            }
+        }
+    }
+
+    /// `object_store` does not sync local files: the file, and the directories that name it, are synced here.
+    fn sync(&self, key: &str) -> Result<(), LakeError> {
+        let file = self.root.join(key);
+        let directories = file.ancestors().skip(1).take_while(|dir| dir.starts_with(&self.root));
+        std::iter::once(file.as_path())
+            .chain(directories)
+            .try_for_each(|path| File::open(path)?.sync_all())
+            .map_err(|source| LakeError::Sync { key: key.to_owned(), source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test]
+    async fn bronze_is_write_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let lake = Lake::open(Url::from_directory_path(dir.path()).unwrap().as_str()).unwrap();
+        let key = "bronze/orders/dt=2026-01-01/a b+c%.ndjson";
+        lake.put_durable(key, Bytes::from_static(b"one")).await.unwrap();
+        lake.put_durable(key, Bytes::from_static(b"one")).await.unwrap();
+        let rewritten = lake.put_durable(key, Bytes::from_static(b"two")).await;
+        assert!(matches!(rewritten, Err(LakeError::Rewritten { .. })));
+        assert_eq!(lake.read(key).await.unwrap(), "one");
+        let listed = lake.list_bronze().await.unwrap();
+        assert_eq!(listed.len(), 1);
+        assert_eq!((listed[0].key.as_str(), listed[0].bytes), (key, 3));
+    }
+
+    #[test]
+    fn a_missing_lake_and_a_wrong_url_say_what_to_do() {
+        let missing = Lake::open("file:///nowhere/at/all").unwrap_err().to_string();
+        assert!(missing.contains("does not exist; create"), "{missing}");
+        let wrong = Lake::open("/tmp/lake").unwrap_err().to_string();
+        assert!(wrong.contains("write file:///"), "{wrong}");
+    }
+}

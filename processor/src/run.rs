@@ -1,0 +1,165 @@
+//! One run: whatever is in bronze and not in the ledger is promoted, then gold is brought up to date.
+//!
+//! Groups are bounded in objects and bytes, so a run's memory does not grow with the backlog. An object
+//! that fails alone is reported and left for the next run; an unknown prefix is skipped and counted.
+
+use std::collections::BTreeMap;
+
+use chrono::Utc;
+use serde::Serialize;
+use tracing::warn;
+
+use crate::bronze::BronzeKey;
+use crate::check::{Checker, CheckError};
+use crate::contract::Contract;
+use crate::gold::{self, GoldError, Refreshed};
+use crate::lake::{Lake, LakeError};
+use crate::ledger::{self, LedgerError};
+use crate::promote::{Candidate, PromoteError, promote};
+use crate::table::TableError;
+
+/// Most objects promoted in one commit.
+pub const GROUP_OBJECTS_MAX: usize = 64;
+/// Most bytes promoted in one commit, unless one object alone is larger.
+pub const GROUP_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// Skipped keys that a report names; the rest is counted.
+const SKIPPED_NAMED_MAX: usize = 20;
+
+/// What a run did.
+#[derive(Debug, Default, Serialize)]
+pub struct RunReport {
+    /// Objects promoted.
+    pub objects: u64,
+    /// Records in them.
+    pub rows_in: i64,
+    /// Rows promoted to silver.
+    pub silver: i64,
+    /// Rows discarded by a rule.
+    pub discarded: i64,
+    /// Rows discarded because silver already had their key.
+    pub duplicates: i64,
+    /// Discarded rows by their first failing rule.
+    pub rules: BTreeMap<String, u64>,
+    /// Rows that failed a check of severity `warn`, by check.
+    pub warnings: BTreeMap<String, u64>,
+    /// Objects in bronze that no contract speaks for.
+    pub skipped: u64,
+    /// Some of them, with the reason.
+    pub skipped_keys: BTreeMap<String, String>,
+    /// Objects that failed, with the reason; they are tried again by the next run.
+    pub failed: BTreeMap<String, String>,
+    /// Gold tables brought up to date.
+    pub gold: Vec<Refreshed>,
+}
+
+/// A run stopped; what is done stays, and the next run goes on from there.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The lake.
+    #[error(transparent)]
+    Lake(#[from] LakeError),
+    /// A contract's checks.
+    #[error(transparent)]
+    Checker(#[from] CheckError),
+    /// A table.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// Promotion.
+    #[error(transparent)]
+    Promote(#[from] PromoteError),
+    /// Gold.
+    #[error(transparent)]
+    Gold(#[from] GoldError),
+}
+
+/// Promotes everything that is pending. `progress` is told the objects done and found.
+pub async fn run(
+    lake: &Lake,
+    contracts: &[Contract],
+    progress: impl Fn(u64, u64),
+) -> Result<RunReport, RunError> {
+    lake.check_writable()?;
+    let checkers: Vec<Checker> = contracts.iter().map(Checker::new).collect::<Result<_, _>>()?;
+    let mut report = RunReport::default();
+    let pending = pending(lake, contracts, &mut report).await?;
+    let found = pending.values().map(|objects| objects.len() as u64).sum();
+    let mut done = 0;
+    progress(done, found);
+    for checker in &checkers {
+        let dataset = &checker.contract().dataset;
+        for group in groups(pending.get(dataset).map_or(&[], Vec::as_slice)) {
+            let promoted = promote(lake, checker, group, Utc::now().timestamp_millis()).await?;
+            for (key, error) in promoted.failed {
+                warn!(%key, %error, "the object failed and is left for the next run");
+                report.failed.insert(key, error.to_string());
+            }
+            for entry in promoted.entries {
+                report.objects += 1;
+                report.rows_in += entry.rows_in;
+                report.silver += entry.silver;
+                report.discarded += entry.discarded;
+                report.duplicates += entry.duplicates;
+                add(&mut report.rules, entry.rules);
+                add(&mut report.warnings, entry.warnings);
+            }
+            done += group.len() as u64;
+            progress(done, found);
+        }
+        report.gold.extend(gold::refresh(lake, checker.contract()).await?);
+    }
+    Ok(report)
+}
+
+/// What the listing has and the ledger has not, by dataset.
+async fn pending(
+    lake: &Lake,
+    contracts: &[Contract],
+    report: &mut RunReport,
+) -> Result<BTreeMap<String, Vec<Candidate>>, RunError> {
+    let done = ledger::processed(&ledger::open(lake).await?).await?;
+    let mut pending: BTreeMap<String, Vec<Candidate>> = BTreeMap::new();
+    for object in lake.list_bronze().await? {
+        if done.contains(&(object.key.clone(), object.etag.clone())) {
+            continue;
+        }
+        let is_dataset = |name: &str| contracts.iter().any(|contract| contract.dataset == name);
+        match BronzeKey::parse(&object.key, is_dataset) {
+            Ok(key) => pending.entry(key.dataset.clone()).or_default().push(Candidate { object, key }),
+            Err(skip) => {
+                report.skipped += 1;
+                if report.skipped_keys.len() < SKIPPED_NAMED_MAX {
+                    warn!(key = %object.key, reason = %skip, "skipped");
+                    report.skipped_keys.insert(object.key, skip.to_string());
+                }
+            }
+        }
+    }
+    Ok(pending)
+}
+
+/// Cuts candidates into groups within [`GROUP_OBJECTS_MAX`] and [`GROUP_BYTES_MAX`].
+fn groups(mut candidates: &[Candidate]) -> impl Iterator<Item = &[Candidate]> {
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = candidates
+            .iter()
+            .take(GROUP_OBJECTS_MAX)
+            .take_while(|candidate| {
+                bytes += candidate.object.bytes;
+                bytes <= GROUP_BYTES_MAX
+            })
+            .count();
+        let (group, rest) = candidates.split_at(fits.max(1).min(candidates.len()));
+        candidates = rest;
+        (!group.is_empty()).then_some(group)
+    })
+}
+
+fn add(sums: &mut BTreeMap<String, u64>, more: BTreeMap<String, u64>) {
+    for (name, count) in more {
+        *sums.entry(name).or_insert(0) += count;
+    }
+}

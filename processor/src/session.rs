@@ -1,0 +1,16 @@
+//! The DataFusion session in which checks, gold and queries run: one dialect everywhere.
+
+use datafusion::prelude::{SessionConfig, SessionContext};
+
+use crate::quantile::quantile;
+
+/// A session with Ingot's own functions. Names are taken as written; `count(*)` style SQL is plain.
+pub fn context() -> SessionContext {
+    let mut config = SessionConfig::new().with_information_schema(true).with_target_partitions(2);
+    // Delta's readers know strings, not string views.
+    config.options_mut().execution.parquet.schema_force_view_types = false;
+    config.options_mut().sql_parser.map_string_types_to_utf8view = false;
+    let context = SessionContext::new_with_config(config);
+    context.register_udaf(quantile());
+    context
+}

@@ -1,0 +1,255 @@
+//! A Delta table, narrowed to what exactly-once promotion needs.
+//!
+//! Every commit is built on the snapshot last [`refreshed`](Table::refresh) and carries application
+//! transactions. A commit that lost a race is [`CommitError::Conflict`]: refresh, look again at what is
+//! there, and decide anew. Two things of delta-rs are never called: `optimize` (two concurrent runs
+//! duplicate every row) and an overwrite or delete without a predicate.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::Utc;
+use datafusion::arrow::compute::concat_batches;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::error::ArrowError;
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::catalog::TableProvider;
+use datafusion::logical_expr::Expr;
+use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
+use deltalake::kernel::transaction::{CommitProperties, TransactionError};
+use deltalake::kernel::{StructType, Transaction};
+use deltalake::operations::write::WriteBuilder;
+use deltalake::protocol::SaveMode;
+use deltalake::{DeltaTable, DeltaTableError};
+
+use crate::lake::Lake;
+
+/// How long a table remembers which objects it has taken; longer than any queue redelivers.
+const TRANSACTIONS_KEPT: &str = "interval 60 days";
+/// Commits between checkpoints: opening a table reads at most so many small files.
+const CHECKPOINT_INTERVAL: &str = "10";
+/// Lost races before a commit gives up; each means that another processor has made progress.
+pub const CONFLICTS_MAX: u32 = 50;
+
+/// A table failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{operation} the table {table}: {source}")]
+pub struct TableError {
+    operation: &'static str,
+    table: String,
+    #[source]
+    source: Box<DeltaTableError>,
+}
+
+/// A commit did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// Another writer was first; refresh and decide anew.
+    #[error("another writer changed the table {table} first")]
+    Conflict {
+        /// The table.
+        table: String,
+    },
+    /// The table failed.
+    #[error(transparent)]
+    Table(#[from] TableError),
+}
+
+/// An open table at one of its versions.
+#[derive(Clone, Debug)]
+pub struct Table {
+    path: String,
+    delta: DeltaTable,
+}
+
+impl Table {
+    /// Opens the table at `path` below the lake; `None` where there is none yet.
+    pub async fn open(lake: &Lake, path: &str) -> Result<Option<Self>, TableError> {
+        if !lake.has(path) {
+            return Ok(None);
+        }
+        let table = Self::at(lake, path).await?;
+        Ok(table.delta.version().is_some().then_some(table))
+    }
+
+    /// Opens the table, creating it where there is none; a racing creator is fine.
+    pub async fn open_or_create(
+        lake: &Lake,
+        path: &str,
+        schema: &SchemaRef,
+        partitions: &[&str],
+    ) -> Result<Self, TableError> {
+        let table = Self::at(lake, path).await?;
+        if table.delta.version().is_some() {
+            return Ok(table);
+        }
+        let kernel_schema: Result<StructType, _> = schema.as_ref().try_into_kernel();
+        let kernel_schema =
+            kernel_schema.map_err(|error| failed("creating", path)(DeltaTableError::generic(error.to_string())))?;
+        let created = table
+            .delta
+            .clone()
+            .create()
+            .with_columns(kernel_schema.fields().cloned())
+            .with_partition_columns(partitions.iter().copied())
+            .with_configuration([
+                ("delta.setTransactionRetentionDuration", Some(TRANSACTIONS_KEPT)),
+                ("delta.checkpointInterval", Some(CHECKPOINT_INTERVAL)),
+            ])
+            .with_save_mode(SaveMode::ErrorIfExists)
+            .await;
+        match created {
+            Ok(delta) => Ok(Self { path: path.to_owned(), delta }),
+            // Another processor may have created it in this moment; if so, it can be opened now.
+            Err(error) => Self::open(lake, path).await?.ok_or_else(|| failed("creating", path)(error)),
+        }
+    }
+
+    async fn at(lake: &Lake, path: &str) -> Result<Self, TableError> {
+        let url = lake.table_place(path).map_err(|error| {
+            failed("opening", path)(DeltaTableError::generic(error.to_string()))
+        })?;
+        let delta = DeltaTable::try_from_url(url).await.map_err(failed("opening", path))?;
+        Ok(Self { path: path.to_owned(), delta })
+    }
+
+    /// The version that this snapshot shows.
+    pub fn version(&self) -> u64 {
+        self.delta.version().unwrap_or_default()
+    }
+
+    /// Moves on to the newest version.
+    pub async fn refresh(&mut self) -> Result<(), TableError> {
+        self.delta.update_state().await.map_err(failed("refreshing", &self.path))
+    }
+
+    /// The last version that `app_id` committed, in this snapshot.
+    pub async fn transaction(&self, app_id: &str) -> Result<Option<i64>, TableError> {
+        let failed = failed("looking up a transaction in", &self.path);
+        match self.delta.snapshot() {
+            Ok(state) => state.transaction_version(&*self.delta.log_store(), app_id).await.map_err(failed),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// A provider of this snapshot's rows for DataFusion.
+    pub async fn provider(&self) -> Result<Arc<dyn TableProvider>, TableError> {
+        self.delta.table_provider().await.map_err(failed("reading", &self.path))
+    }
+
+    /// Adds rows, with the transactions that say why, on top of this snapshot.
+    pub async fn append(
+        &mut self,
+        batch: RecordBatch,
+        transactions: &[(String, i64)],
+    ) -> Result<(), CommitError> {
+        self.write(batch, SaveMode::Append, None, transactions).await
+    }
+
+    /// Replaces the rows that `predicate` selects by `batch`, on top of this snapshot.
+    pub async fn replace_where(
+        &mut self,
+        batch: RecordBatch,
+        predicate: Expr,
+        transactions: &[(String, i64)],
+    ) -> Result<(), CommitError> {
+        self.write(batch, SaveMode::Overwrite, Some(predicate), transactions).await
+    }
+
+    /// Adds each object's rows unless a commit already did: exactly once over redelivery, any grouping
+    /// and concurrent processors. The transaction's id is the object's.
+    pub async fn append_once(
+        &mut self,
+        objects: &[(String, RecordBatch)],
+    ) -> Result<(), CommitError> {
+        for conflicts in 0..CONFLICTS_MAX {
+            self.refresh().await?;
+            let mut missing = Vec::new();
+            for (id, rows) in objects {
+                if self.transaction(id).await?.is_none() {
+                    missing.push((id, rows));
+                }
+            }
+            let Some((_, first)) = missing.first() else { return Ok(()) };
+            let rows = concat_batches(&first.schema(), missing.iter().map(|(_, rows)| *rows))
+                .map_err(failed::<ArrowError>("gathering rows for", &self.path))?;
+            let transactions: Vec<_> = missing.iter().map(|(id, _)| ((*id).clone(), 1)).collect();
+            match self.append(rows, &transactions).await {
+                Err(CommitError::Conflict { .. }) => after_conflict(conflicts).await,
+                done => return done,
+            }
+        }
+        Err(CommitError::Conflict { table: self.path.clone() })
+    }
+
+    async fn write(
+        &mut self,
+        batch: RecordBatch,
+        mode: SaveMode,
+        predicate: Option<Expr>,
+        transactions: &[(String, i64)],
+    ) -> Result<(), CommitError> {
+        let snapshot = self.delta.snapshot().map_err(failed("writing", &self.path))?;
+        let now_ms = Utc::now().timestamp_millis();
+        let transactions = transactions
+            .iter()
+            .map(|(id, version)| Transaction::new_with_last_update(id, *version, Some(now_ms)))
+            .collect();
+        let mut write =
+            WriteBuilder::new(self.delta.log_store(), Some(snapshot.snapshot().clone()))
+                .with_save_mode(mode)
+                .with_commit_properties(
+                    CommitProperties::default().with_application_transactions(transactions),
+                )
+                .with_input_batches([batch]);
+        if let Some(predicate) = predicate {
+            write = write.with_replace_where(predicate);
+        }
+        match write.await {
+            Ok(delta) => {
+                self.delta = delta;
+                Ok(())
+            }
+            Err(DeltaTableError::Transaction {
+                source: TransactionError::CommitConflict(_) | TransactionError::MaxCommitAttempts(_),
+            }) => Err(CommitError::Conflict { table: self.path.clone() }),
+            Err(error) => Err(failed("writing", &self.path)(error).into()),
+        }
+    }
+
+    /// The values of the partition column `dt` whose rows changed after version `after`, or `None`
+    /// where the log no longer reaches back that far.
+    pub async fn dts_changed_since(&self, after: u64) -> Result<Option<BTreeSet<String>>, TableError> {
+        let log = self.delta.log_store();
+        let mut dts = BTreeSet::new();
+        for version in after + 1..=self.version() {
+            let entry = log.read_commit_entry(version).await.map_err(failed("reading the log of", &self.path))?;
+            let Some(entry) = entry else { return Ok(None) };
+            for line in entry.split(|byte| *byte == b'\n') {
+                let Ok(action) = serde_json::from_slice::<serde_json::Value>(line) else { continue };
+                let file = action.get("add").or_else(|| action.get("remove"));
+                match file.and_then(|file| file.pointer("/partitionValues/dt")).and_then(|dt| dt.as_str()) {
+                    Some(dt) => dts.insert(dt.to_owned()),
+                    None if file.is_some() => return Ok(None),
+                    None => continue,
+                };
+            }
+        }
+        Ok(Some(dts))
+    }
+}
+
+/// Waits a little, longer with each lost race and never the same for two writers.
+pub async fn after_conflict(conflicts: u32) {
+    let most_ms = 10_u64 << conflicts.min(6);
+    tokio::time::sleep(Duration::from_millis(fastrand::u64(..most_ms))).await;
+}
+
+fn failed<E: Into<DeltaTableError>>(
+    operation: &'static str,
+    table: &str,
+) -> impl FnOnce(E) -> TableError {
+    let table = table.to_owned();
+    move |source| TableError { operation, table, source: Box::new(source.into()) }
+}
