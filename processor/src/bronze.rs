@@ -9,6 +9,8 @@ const BASIC_INGEST_PREFIX: &str = "$aws/rules/ingot_bronze/";
 /// How an object is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
+    /// Frames of readings (`.ingot`).
+    Frames,
     /// JSON objects, one per line (`.ndjson`, `.jsonl`, `.json`).
     Ndjson,
     /// Comma-separated values with a header row (`.csv`).
@@ -69,6 +71,7 @@ impl Format {
     /// The byte that ends a row, or a frame.
     pub(crate) fn row_end(self) -> u8 {
         match self {
+            Self::Frames => 0,
             Self::Ndjson | Self::Csv => b'\n',
         }
     }
@@ -95,12 +98,16 @@ impl BronzeKey {
             None => (name, false),
         };
         let (stem, format) = match name.rsplit_once('.') {
+            Some((stem, "ingot")) => (stem, Format::Frames),
             Some((stem, "ndjson" | "jsonl" | "json")) => (stem, Format::Ndjson),
             Some((stem, "csv")) => (stem, Format::Csv),
             _ => return Err(Skip::UnknownFormat { key: key.into() }),
         };
         let folder = |name: &str| {
-            folders.split('/').find_map(|folder| folder.strip_prefix(name)?.strip_prefix('=')).map(String::from)
+            folders
+                .split('/')
+                .find_map(|folder| folder.strip_prefix(name)?.strip_prefix('='))
+                .map(String::from)
         };
         Ok(Self {
             key: key.into(),
@@ -158,7 +165,11 @@ pub fn decode_event_key(key: &str) -> Option<String> {
 fn batch(stem: &str) -> Option<(u64, u64)> {
     let (boot, seq) = stem.split_once('-')?;
     let hex = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
-    if boot.len() != 16 || !boot.bytes().all(hex) || seq.len() < 10 || !seq.bytes().all(|b| b.is_ascii_digit()) {
+    if boot.len() != 16
+        || !boot.bytes().all(hex)
+        || seq.len() < 10
+        || !seq.bytes().all(|b| b.is_ascii_digit())
+    {
         return None;
     }
     Some((u64::from_str_radix(boot, 16).ok()?, seq.parse().ok()?))
@@ -194,6 +205,14 @@ mod tests {
             let key = BronzeKey::parse(&format!("bronze/orders/{name}"), known).unwrap();
             assert_eq!((key.format, key.gzip), (Format::Ndjson, false));
         }
+    }
+
+    #[test]
+    fn a_batchs_key_says_who_sealed_it() {
+        let key = "bronze/sensor_readings/dt=2026-01-02/gateway=gw-1/00000000000000ab-0000000012.ingot";
+        let key = BronzeKey::parse(key, known).unwrap();
+        assert_eq!((key.format, key.gzip, key.batch), (Format::Frames, false, Some((0xab, 12))));
+        assert_eq!((key.dt.as_deref(), key.gateway.as_deref()), (Some("2026-01-02"), Some("gw-1")));
     }
 
     #[test]

@@ -15,11 +15,12 @@ use datafusion::arrow::array::{
 use datafusion::arrow::compute::{prep_null_mask_filter, take};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::error::ArrowError;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{DFSchema, DFSchemaRef, TableReference};
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::logical_expr::{Expr, ExprSchemable, Volatility};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion::prelude::SessionContext;
@@ -66,9 +67,17 @@ pub enum CheckError {
 pub struct Checker {
     contract: Contract,
     redactor: Redactor,
-    predicates: Vec<Expr>,
+    predicates: Vec<Predicate>,
     planned: DFSchemaRef,
     joined: SchemaRef,
+}
+
+/// A check's predicate.
+enum Predicate {
+    /// Ready to run.
+    Planned(Arc<dyn PhysicalExpr>),
+    /// Asks for the time, which is put in before each run.
+    Timed(Expr),
 }
 
 /// For each check of the contract, in order: the rows that fail it, without NULLs.
@@ -95,8 +104,13 @@ impl Checker {
             })
             .collect::<Result<_, _>>()?;
         let joined = Arc::new(planned.as_arrow().clone());
-        let checker =
-            Self { contract: contract.clone(), redactor: Redactor::new(contract), predicates, planned, joined };
+        let checker = Self {
+            contract: contract.clone(),
+            redactor: Redactor::new(contract),
+            predicates,
+            planned,
+            joined,
+        };
         // What only shows at run time (a function without an implementation, a bad literal) shows now.
         checker.verdicts(&RecordBatch::new_empty(nullable(contract)), 0)?;
         Ok(checker)
@@ -125,12 +139,16 @@ impl Checker {
         let mut verdicts = Vec::with_capacity(self.predicates.len());
         for (check, predicate) in self.predicates.iter().enumerate() {
             let verdict = self
-                .at_time(predicate.clone(), now_ms)
+                .ready(predicate, now_ms)
                 .and_then(|predicate| predicate.evaluate(&joined))
                 .and_then(|value| value.into_array(joined.num_rows()))
                 .map_err(|error| failed(check, error.strip_backtrace()))?;
             let verdict = verdict.as_boolean();
-            verdicts.push(if verdict.null_count() > 0 { prep_null_mask_filter(verdict) } else { verdict.clone() });
+            verdicts.push(if verdict.null_count() > 0 {
+                prep_null_mask_filter(verdict)
+            } else {
+                verdict.clone()
+            });
         }
         Ok(Verdicts(verdicts))
     }
@@ -148,22 +166,36 @@ impl Checker {
         RecordBatch::try_new_with_options(Arc::clone(&self.joined), columns, &options)
     }
 
-    /// The predicate with `now()` as a constant, ready to run.
-    fn at_time(&self, predicate: Expr, now_ms: i64) -> Result<Arc<dyn PhysicalExpr>, DataFusionError> {
-        let now = DateTime::<Utc>::from_timestamp_millis(now_ms);
-        let context = SimplifyContext::builder()
-            .with_schema(Arc::clone(&self.planned))
-            .with_query_execution_start_time(now)
-            .build();
-        let predicate = ExprSimplifier::new(context).simplify(predicate)?;
-        create_physical_expr(&predicate, &self.planned, &ExecutionProps::new(), &Default::default())
+    fn ready(&self, predicate: &Predicate, now_ms: i64) -> Result<Arc<dyn PhysicalExpr>, DataFusionError> {
+        match predicate {
+            Predicate::Planned(predicate) => Ok(Arc::clone(predicate)),
+            Predicate::Timed(predicate) => physical(predicate.clone(), &self.planned, Some(now_ms)),
+        }
     }
+}
+
+/// The predicate ready to run, with the time in the place of `now()`.
+fn physical(
+    predicate: Expr,
+    schema: &DFSchemaRef,
+    now_ms: Option<i64>,
+) -> Result<Arc<dyn PhysicalExpr>, DataFusionError> {
+    let context = SimplifyContext::builder()
+        .with_schema(Arc::clone(schema))
+        .with_query_execution_start_time(now_ms.and_then(DateTime::<Utc>::from_timestamp_millis))
+        .build();
+    let predicate = ExprSimplifier::new(context).simplify(predicate)?;
+    create_physical_expr(&predicate, schema, &ExecutionProps::new(), &Default::default())
 }
 
 /// The contract's columns as a batch has them before its bad rows are taken out.
 pub(crate) fn nullable(contract: &Contract) -> SchemaRef {
-    let fields: Vec<Field> =
-        contract.row_schema().fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
+    let fields: Vec<Field> = contract
+        .row_schema()
+        .fields()
+        .iter()
+        .map(|field| field.as_ref().clone().with_nullable(true))
+        .collect();
     Arc::new(Schema::new(fields))
 }
 
@@ -179,7 +211,7 @@ fn plan_schema(contract: &Contract) -> Result<DFSchema, DataFusionError> {
     Ok(schema)
 }
 
-fn plan(session: &SessionContext, sql: &str, schema: &DFSchemaRef) -> Result<Expr, String> {
+fn plan(session: &SessionContext, sql: &str, schema: &DFSchemaRef) -> Result<Predicate, String> {
     let problem = |error: DataFusionError| error.strip_backtrace();
     let expr = session.parse_sql_expr(sql, schema).map_err(problem)?;
     if expr.is_volatile() {
@@ -187,11 +219,18 @@ fn plan(session: &SessionContext, sql: &str, schema: &DFSchemaRef) -> Result<Exp
     }
     let context = SimplifyContext::builder().with_schema(Arc::clone(schema)).build();
     let expr = ExprSimplifier::new(context).coerce(expr, schema).map_err(problem)?;
-    use datafusion::logical_expr::ExprSchemable;
     match expr.get_type(schema.as_ref()).map_err(problem)? {
-        DataType::Boolean => Ok(expr),
+        DataType::Boolean if asks_the_time(&expr).map_err(problem)? => Ok(Predicate::Timed(expr)),
+        DataType::Boolean => physical(expr, schema, None).map(Predicate::Planned).map_err(problem),
         other => Err(format!("it gives {other}, not TRUE or FALSE")),
     }
+}
+
+/// Whether a function in it is stable only within one query: `now()`, `current_date()` and their kin.
+fn asks_the_time(expr: &Expr) -> Result<bool, DataFusionError> {
+    expr.exists(|expr| {
+        Ok(matches!(expr, Expr::ScalarFunction(call) if call.func.signature().volatility == Volatility::Stable))
+    })
 }
 
 /// For each row its place in the reference's list, or NULL.
@@ -200,4 +239,80 @@ fn places(reference: &Reference, values: Option<&ArrayRef>) -> UInt32Array {
         return UInt32Array::new_null(0);
     };
     values.iter().map(|value| value.and_then(|value| reference.places.get(value).copied())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+    use crate::conform::Conformer;
+    use crate::decode::Field;
+
+    const READINGS: &str = include_str!("../../contracts/sensor_readings.yaml");
+
+    fn with_check(sql: &str) -> Result<Checker, CheckError> {
+        Checker::new(&Contract::parse(&READINGS.replace("value IS NULL", sql)).unwrap())
+    }
+
+    #[test]
+    fn a_check_that_cannot_run_is_named_before_any_object() {
+        for (sql, part) in [
+            ("value >", "sensor_readings, check missing_value"),
+            ("valeu IS NULL", "valeu"),
+            ("value + 1", "it gives Float64, not TRUE or FALSE"),
+            ("random() > 0.5", "volatile"),
+            ("sum(value) > 1", "check missing_value"),
+            ("value > (SELECT 1)", "check missing_value"),
+            ("no_such(value)", "no_such"),
+            ("regexp_like(device, '[')", "check missing_value"),
+        ] {
+            let error = with_check(sql).err().unwrap().to_string();
+            assert!(error.contains(part), "{sql}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_check_may_use_the_functions_of_the_engine() {
+        for sql in [
+            "regexp_like(device, '^x')",
+            "rows.channel LIKE 'x%'",
+            "at < now() - INTERVAL '10 years'",
+            "1 = 1",
+        ] {
+            with_check(sql).unwrap();
+        }
+    }
+
+    #[test]
+    fn now_is_what_the_caller_says() {
+        let contract = Contract::parse(READINGS).unwrap();
+        let checker = Checker::new(&contract).unwrap();
+        let mut rows = Conformer::new(&contract);
+        let noon_ms = 1_767_268_800_000;
+        rows.push(&[
+            Field::Text("d1"),
+            Field::Integer(1),
+            Field::Integer(0),
+            Field::Text("temperature"),
+            Field::Integer(noon_ms),
+            Field::Number(1.0),
+            Field::Missing,
+        ]);
+        let rows = rows.finish().unwrap().rows;
+        let place = contract.checks.iter().position(|check| check.id == "future_time").unwrap();
+        let future = |now_ms| checker.verdicts(&rows, now_ms).unwrap().0[place].value(0);
+        assert!(!future(noon_ms - 300_000));
+        assert!(future(noon_ms - 300_001));
+    }
+
+    #[test]
+    fn a_predicate_that_is_null_is_not_failing() {
+        let contract = Contract::parse(READINGS).unwrap();
+        let mut rows = Conformer::new(&contract);
+        rows.push(&[Field::Missing; 7]);
+        let verdicts = Checker::new(&contract).unwrap().verdicts(&rows.finish().unwrap().rows, 0).unwrap();
+        let failing: Vec<bool> = verdicts.0.iter().map(|verdict| verdict.value(0)).collect();
+        assert_eq!(failing, [true, true, false, false, false]);
+    }
 }

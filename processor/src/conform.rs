@@ -62,7 +62,8 @@ enum Values {
 impl<'c> Conformer<'c> {
     /// An empty batch of the contract's rows.
     pub fn new(contract: &'c Contract) -> Self {
-        let columns = contract.columns.iter().map(|column| (column, Values::new(column.logical_type))).collect();
+        let columns =
+            contract.columns.iter().map(|column| (column, Values::new(column.logical_type))).collect();
         Self { columns, schema: nullable(contract), rows: 0, misfits: Vec::new() }
     }
 
@@ -139,7 +140,9 @@ impl Values {
                 .map(|number| values.append_value(number)),
             Self::Boolean(values) => boolean(field).map(|value| values.append_value(value)),
             Self::Timestamp(values) => timestamp(column, field).map(|us| values.append_value(us)),
-            Self::Date(values) => text(field).and_then(|text| time::days(&text)).map(|day| values.append_value(day)),
+            Self::Date(values) => {
+                text(field).and_then(|text| time::days(&text)).map(|day| values.append_value(day))
+            }
         };
         appended.is_some()
     }
@@ -163,7 +166,11 @@ fn text(field: Field<'_>) -> Option<Cow<'_, str>> {
         Field::Text(text) => Some(Cow::Borrowed(text)),
         Field::Json(json) => {
             let inside = json.strip_prefix('"')?.strip_suffix('"')?;
-            if inside.contains('\\') { serde_json::from_str(json).ok().map(Cow::Owned) } else { Some(inside.into()) }
+            if inside.contains('\\') {
+                serde_json::from_str(json).ok().map(Cow::Owned)
+            } else {
+                Some(inside.into())
+            }
         }
         _ => None,
     }

@@ -267,7 +267,11 @@ impl LogicalType {
 
 /// `decimal(precision,scale)`.
 fn decimal(physical: &str) -> Result<LogicalType, String> {
-    let wrong = || format!("physicalType {physical} is not decimal(p,s) with 1 <= p <= {DECIMAL_PRECISION_MAX} and s <= p");
+    let wrong = || {
+        format!(
+            "physicalType {physical} is not decimal(p,s) with 1 <= p <= {DECIMAL_PRECISION_MAX} and s <= p"
+        )
+    };
     let (precision, scale) = physical
         .strip_prefix("decimal(")
         .and_then(|rest| rest.strip_suffix(')'))
@@ -371,12 +375,19 @@ fn redact(at: &str, property: &odcs::Property, logical: LogicalType, problems: &
     redact
 }
 
-fn pattern(at: &str, property: &odcs::Property, logical: LogicalType, problems: &mut Vec<String>) -> Option<Regex> {
+fn pattern(
+    at: &str,
+    property: &odcs::Property,
+    logical: LogicalType,
+    problems: &mut Vec<String>,
+) -> Option<Regex> {
     let pattern = property.logical_type_options.pattern.as_deref()?;
     if logical != LogicalType::String {
         problems.push(format!("{at}: only a string has a pattern"));
     }
-    Regex::new(&format!("^(?:{pattern})$")).map_err(|error| problems.push(format!("{at}: pattern: {error}"))).ok()
+    Regex::new(&format!("^(?:{pattern})$"))
+        .map_err(|error| problems.push(format!("{at}: pattern: {error}")))
+        .ok()
 }
 
 fn epoch_ms(at: &str, property: &odcs::Property, logical: LogicalType, problems: &mut Vec<String>) -> bool {
@@ -404,7 +415,9 @@ fn checks(quality: Vec<odcs::Quality>, problems: &mut Vec<String>) -> Vec<Check>
             Some("quarantine") => Severity::Quarantine,
             Some("fail") => Severity::Fail,
             Some(other) => {
-                problems.push(format!("check {id}: severity {other} is not one of discard, warn, quarantine, fail"));
+                problems.push(format!(
+                    "check {id}: severity {other} is not one of discard, warn, quarantine, fail"
+                ));
                 Severity::Discard
             }
         };
@@ -477,7 +490,11 @@ fn gold_queries(custom: &[odcs::Custom], problems: &mut Vec<String>) -> Vec<Gold
     gold
 }
 
-fn custom_list<T: DeserializeOwned>(custom: &[odcs::Custom], name: &str, problems: &mut Vec<String>) -> Vec<T> {
+fn custom_list<T: DeserializeOwned>(
+    custom: &[odcs::Custom],
+    name: &str,
+    problems: &mut Vec<String>,
+) -> Vec<T> {
     let Some(value) = odcs::custom(custom, name) else {
         return Vec::new();
     };
@@ -485,4 +502,85 @@ fn custom_list<T: DeserializeOwned>(custom: &[odcs::Custom], name: &str, problem
         problems.push(format!("customProperties: {name}: {error}"));
         Vec::new()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+
+    const ORDERS: &str = include_str!("../../contracts/orders.yaml");
+
+    #[test]
+    fn the_embedded_contracts_are_valid() {
+        let contracts = Contract::embedded();
+        let names: Vec<&str> = contracts.iter().map(|contract| contract.dataset.as_str()).collect();
+        assert_eq!(names, ["sensor_readings", "orders"]);
+        let readings = &contracts[0];
+        assert_eq!(readings.key, ["device", "boot", "seq"]);
+        assert_eq!(readings.partition_by, "at");
+        assert_eq!(
+            (readings.references[0].name.as_str(), readings.references[0].rows.num_rows()),
+            ("channels", 5)
+        );
+        assert_eq!(readings.checks.iter().filter(|check| check.severity == Severity::Warn).count(), 1);
+        assert!(readings.columns[readings.column_index("at").unwrap()].epoch_ms);
+        let orders = &contracts[1];
+        let schema = orders.row_schema();
+        assert_eq!(schema.field_with_name("amount").unwrap().data_type(), &DataType::Decimal128(18, 2));
+        assert!(!schema.field_with_name("order_id").unwrap().is_nullable());
+        assert_eq!(
+            orders.gold.iter().map(|gold| gold.window).collect::<Vec<_>>(),
+            [Window::All, Window::Day]
+        );
+    }
+
+    #[test]
+    fn all_problems_are_told_at_once() {
+        let text = ORDERS
+            .replace("id: orders\n", "id: web-orders\n")
+            .replace("decimal(18,2)", "decimal(40,2)")
+            .replace("value: mask", "value: hide")
+            .replace("id: bad_currency", "id: bad_status")
+            .replace("window: day", "window: week")
+            .replacen("severity: discard", "severity: error", 1)
+            .replace("value: created_at", "value: amount");
+        let problems = Contract::parse(&text).unwrap_err().problems;
+        let expected = [
+            r#"id: "web-orders" is not"#,
+            "column amount: physicalType decimal(40,2) is not",
+            r#"column customer_email: redact is "hide", not one of"#,
+            r#"column phone: redact is "hide", not one of"#,
+            "check bad_status: severity error is not one of",
+            "check bad_status is there twice",
+            r#"partitionBy: "amount" is not"#,
+            "gold orders_daily: window week is not",
+        ];
+        assert_eq!(problems.len(), expected.len(), "{problems:#?}");
+        for (problem, start) in problems.iter().zip(expected) {
+            assert!(problem.starts_with(start), "{problem}");
+        }
+    }
+
+    #[test]
+    fn a_reference_joins_by_text_that_is_there_once() {
+        let readings = include_str!("../../contracts/sensor_readings.yaml");
+        let problem = |from: &str, to: &str| {
+            Contract::parse(&readings.replace(from, to)).unwrap_err().problems.join("\n")
+        };
+        assert!(
+            problem("channel: humidity", "channel: pressure").contains("channel pressure is there twice")
+        );
+        assert!(problem("channel: humidity", "channel: 7").contains("row 2 has no text in channel"));
+        assert!(problem("\"on\": channel", "\"on\": seq").contains("seq is not a string column"));
+        assert!(problem("value_min: 0.0", "value_min: low").contains("column value_min mixes types"));
+    }
+
+    #[test]
+    fn what_is_not_a_contract_is_one_problem() {
+        for text in ["", "- a\n- b\n", "id: [", "kind: DataContract\n"] {
+            assert_eq!(Contract::parse(text).unwrap_err().problems.len(), 1, "{text}");
+        }
+    }
 }

@@ -4,6 +4,7 @@
 //! reads them straight into columns.
 
 mod csv;
+mod frames;
 mod gz;
 pub(crate) mod json;
 mod ndjson;
@@ -11,10 +12,12 @@ mod ndjson;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use ingot_agent::FrameError;
 
 use crate::bronze::{BronzeKey, Format};
 use crate::contract::{Column, Contract};
 
+pub use frames::FrameHeader;
 pub use gz::Problem as GzProblem;
 pub use ndjson::LINE_BYTES_MAX;
 
@@ -65,6 +68,16 @@ pub enum Field<'a> {
 /// Why a row has no fields. The name in brackets is the discard rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
+    /// `frame`: the rest of a damaged frame, or all of it.
+    #[error("bytes {start}..{end} of the object: {error}")]
+    Frame {
+        /// The frame's first byte.
+        start: usize,
+        /// After its last byte.
+        end: usize,
+        /// What is wrong with it.
+        error: FrameError,
+    },
     /// `line_too_long`
     #[error("the row has {bytes} bytes, at most {LINE_BYTES_MAX} are read")]
     LineTooLong {
@@ -103,6 +116,7 @@ impl Fault {
     /// The rule that the row is discarded by.
     pub fn rule(&self) -> &'static str {
         match self {
+            Self::Frame { .. } => "frame",
             Self::LineTooLong { .. } => "line_too_long",
             Self::NotUtf8 => "not_utf8",
             Self::MalformedJson => "malformed_json",
@@ -113,6 +127,15 @@ impl Fault {
             Self::Gz(_) => "gz",
         }
     }
+}
+
+/// What an object says beside its rows.
+#[derive(Debug, Default)]
+pub struct Aside {
+    /// The headers of the sound frames, in order.
+    pub frames: Vec<FrameHeader>,
+    /// Fields that the contract does not know.
+    pub unknown: UnknownFields,
 }
 
 /// Fields that the contract does not know, counted by name; boundedly many names.
@@ -175,18 +198,20 @@ impl Object {
         format: Format,
         contract: &Contract,
         mut row: impl FnMut(Span, Result<&[Field<'_>], Fault>),
-    ) -> UnknownFields {
+    ) -> Aside {
         let bytes = &self.bytes[..self.rows_end];
-        let mut unknown = UnknownFields::default();
+        let columns = &contract.columns;
+        let Aside { mut frames, mut unknown } = Aside::default();
         let rows = match format {
-            Format::Ndjson => ndjson::rows(bytes, &contract.columns, &mut unknown, &mut row),
-            Format::Csv => csv::rows(bytes, &contract.columns, &mut unknown, &mut row),
+            Format::Frames => frames::rows(bytes, columns, &mut frames, &mut row),
+            Format::Ndjson => ndjson::rows(bytes, columns, &mut unknown, &mut row),
+            Format::Csv => csv::rows(bytes, columns, &mut unknown, &mut row),
         };
         if let Some(problem) = &self.problem {
             let rest = Span { ordinal: rows, offset: self.rows_end, len: self.bytes.len() - self.rows_end };
             row(rest, Err(Fault::Gz(problem.clone())));
         }
-        unknown
+        Aside { frames, unknown }
     }
 }
 

@@ -20,13 +20,16 @@ use crate::bronze::BronzeKey;
 use crate::check::{CheckError, Checker};
 use crate::conform::{Conformed, Conformer};
 use crate::contract::Contract;
-use crate::decode::{Fault, OBJECT_BYTES_MAX, Object, Span};
+use crate::decode::{Aside, Fault, FrameHeader, OBJECT_BYTES_MAX, Object, Span};
 
 use judge::{Stop, judge};
 use record::Records;
 
 /// Column of [`Examined::accepted`] with each row's place in its object.
 pub const ORDINAL: &str = "ordinal";
+
+/// Most rows of one object: with names of 64 bytes, what one column of text can hold.
+pub const ROWS_MAX: usize = 16_000_000;
 
 /// What an object holds.
 #[derive(Debug)]
@@ -41,6 +44,8 @@ pub struct Examined {
     pub warnings: BTreeMap<String, u64>,
     /// Rows with a field that the contract does not know, by the field's name.
     pub unknown_fields: BTreeMap<String, u64>,
+    /// The headers of the sound frames, in the order of the object.
+    pub frames: Vec<FrameHeader>,
 }
 
 /// A row that is not accepted.
@@ -68,6 +73,12 @@ pub enum ExamineError {
         key: String,
         /// Its size.
         bytes: usize,
+    },
+    /// It has more rows than a batch may have.
+    #[error("{key} has more than {ROWS_MAX} rows; split it")]
+    TooManyRows {
+        /// The object.
+        key: String,
     },
     /// A check of severity `fail` found bad rows.
     #[error("{key}: {rows} row(s) fail the check {check}, whose severity is fail")]
@@ -98,7 +109,12 @@ pub enum ExamineError {
 }
 
 /// Decodes, types, checks and redacts one object. `now_ms`: milliseconds since 1970-01-01 UTC.
-pub fn examine(checker: &Checker, key: &BronzeKey, bytes: Bytes, now_ms: i64) -> Result<Examined, ExamineError> {
+pub fn examine(
+    checker: &Checker,
+    key: &BronzeKey,
+    bytes: Bytes,
+    now_ms: i64,
+) -> Result<Examined, ExamineError> {
     if bytes.len() > OBJECT_BYTES_MAX {
         return Err(ExamineError::TooLarge { key: key.key.clone(), bytes: bytes.len() });
     }
@@ -109,13 +125,18 @@ pub fn examine(checker: &Checker, key: &BronzeKey, bytes: Bytes, now_ms: i64) ->
     let mut conformer = Conformer::new(contract);
     let mut spans: Vec<Span> = Vec::new();
     let mut faults: Vec<(Span, Fault)> = Vec::new();
-    let unknown = object.rows(key.format, contract, |span, row| match row {
+    let mut rows_over = false;
+    let Aside { frames, unknown } = object.rows(key.format, contract, |span, row| match row {
+        _ if spans.len() + faults.len() == ROWS_MAX => rows_over = true,
         Ok(fields) => {
             conformer.push(fields);
             spans.push(span);
         }
         Err(fault) => faults.push((span, fault)),
     });
+    if rows_over {
+        return Err(ExamineError::TooManyRows { key: key.key.clone() });
+    }
     let Conformed { rows, misfits } = conformer.finish().map_err(batch_error)?;
 
     let verdicts = checker
@@ -124,14 +145,14 @@ pub fn examine(checker: &Checker, key: &BronzeKey, bytes: Bytes, now_ms: i64) ->
     let judged = judge(contract, rows.num_rows(), misfits, &verdicts)
         .map_err(|Stop { check, rows }| ExamineError::Failed { key: key.key.clone(), check, rows })?;
 
-    let records = Records::new(checker, &object, key.format);
+    let records = Records::new(checker, &object, key.format, &rows);
     let broken = faults.into_iter().map(|(span, fault)| {
         let record = records.broken(span, &fault);
         discard(span, vec![fault.rule().into()], record)
     });
     let bad = judged.discarded.into_iter().map(|(row, rules)| {
         let span = spans[row];
-        discard(span, rules, records.whole(span))
+        discard(span, rules, records.whole(span, row))
     });
     let mut discards: Vec<DiscardRow> = broken.chain(bad).collect();
     discards.sort_by_key(|row| row.ordinal);
@@ -143,7 +164,7 @@ pub fn examine(checker: &Checker, key: &BronzeKey, bytes: Bytes, now_ms: i64) ->
     for (name, rows) in unknown.0 {
         *unknown_fields.entry(checker.redactor().field_name(&name)).or_default() += rows;
     }
-    Ok(Examined { accepted, discards, rows_in, warnings: judged.warnings, unknown_fields })
+    Ok(Examined { accepted, discards, rows_in, warnings: judged.warnings, unknown_fields, frames })
 }
 
 fn discard(span: Span, rules: Vec<String>, record: String) -> DiscardRow {

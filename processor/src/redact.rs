@@ -74,7 +74,9 @@ impl Redactor {
     pub fn rows(&self, rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
         let mut columns: Vec<ArrayRef> = rows.columns().to_vec();
         for column in &self.columns {
-            let Some((place, _)) = rows.schema_ref().column_with_name(&column.name) else { continue };
+            let Some((place, _)) = rows.schema_ref().column_with_name(&column.name) else {
+                continue;
+            };
             let values = &columns[place];
             columns[place] = match column.redact {
                 Redact::None => continue,
@@ -115,7 +117,7 @@ impl Redactor {
     /// column is not known, so all from the first masked or dropped column on are masked.
     pub fn ragged_record<'a>(&self, header: &[&str], fields: impl Iterator<Item = &'a str>) -> String {
         let hidden = |name: &&str| self.columns.iter().any(|column| column.name == **name && column.hidden());
-        let first_hidden = header.iter().position(|name| hidden(&name)).unwrap_or(usize::MAX);
+        let first_hidden = header.iter().position(hidden).unwrap_or(usize::MAX);
         let fields: Vec<Cow<'_, str>> = fields
             .enumerate()
             .map(|(place, field)| if place < first_hidden { scan(field) } else { Cow::Borrowed(MASK) })
@@ -166,13 +168,18 @@ impl RedactedColumn {
     /// Whether the JSON value can be a key here.
     fn is_key(&self, value: &str) -> bool {
         let text = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
-        self.key && text.is_some_and(|text| self.pattern.as_ref().is_none_or(|pattern| pattern.is_match(text)))
+        self.key
+            && self.text
+            && text.is_some_and(|text| self.pattern.as_ref().is_none_or(|pattern| pattern.is_match(text)))
     }
 }
 
 /// `"name": value` for each of the names, the value as far as broken JSON shows it: a string to its
 /// closing quote or the end, a list or object to the end, anything else to the next comma or bracket.
-#[expect(clippy::expect_used, reason = "the names are escaped, and the rest is a constant that a test compiles")]
+#[expect(
+    clippy::expect_used,
+    reason = "the names are escaped, and the rest is a constant that a test compiles"
+)]
 fn named_values(names: &[&str]) -> Option<Regex> {
     if names.is_empty() {
         return None;
@@ -197,9 +204,19 @@ fn scanned(value: &str, scan: fn(&str) -> Cow<'_, str>) -> Cow<'_, str> {
     if !suspicious(value) {
         return Cow::Borrowed(value);
     }
+    if is_number(value) {
+        return match scan(value) {
+            Cow::Borrowed(_) => Cow::Borrowed(value),
+            Cow::Owned(found) => Cow::Owned(quoted(&found)),
+        };
+    }
     match serde_json::from_str::<Value>(value) {
         Ok(mut parsed) => {
-            if scan_value(&mut parsed, scan) { Cow::Owned(parsed.to_string()) } else { Cow::Borrowed(value) }
+            if scan_value(&mut parsed, scan) {
+                Cow::Owned(parsed.to_string())
+            } else {
+                Cow::Borrowed(value)
+            }
         }
         // Too deep or too large a number for a value: text then.
         Err(_) => Cow::Owned(quoted(&scan(value))),
@@ -256,4 +273,58 @@ fn cut(mut record: String) -> String {
         record.push_str(CUT);
     }
     record
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn orders() -> &'static Redactor {
+        static ORDERS: std::sync::LazyLock<Redactor> =
+            std::sync::LazyLock::new(|| Redactor::new(&Contract::embedded()[1]));
+        &ORDERS
+    }
+
+    #[test]
+    fn a_record_keeps_what_is_not_personal() {
+        let record = orders().json_record(
+            r#"{"order_id":"ORD-00012345","amount":1234567.80,"phone":7,"customer_email":null,"x":{"tel":5551234567,"id":"550e8400-e29b-41d4-a716-446655440000"},"big":123456789012345678901234567890}"#,
+        );
+        assert_eq!(
+            record,
+            r#"{"order_id":"ORD-00012345","amount":1234567.80,"phone":"[REDACTED]","customer_email":null,"x":{"id":"550e8400-e29b-41d4-a716-446655440000","tel":"[PHONE]"},"big":"[PHONE]"}"#
+        );
+    }
+
+    #[test]
+    fn a_long_record_is_cut_and_no_address_is_split() {
+        for len in SCANNED_BYTES_MAX - 40..SCANNED_BYTES_MAX {
+            // Addresses up to the cut shrink so much that the cut's end shows in the record.
+            let before = format!("{}{}", "a@b.example ".repeat(len / 12), " ".repeat(len % 12));
+            let text = format!("{before}canary@mail.example {}", "x".repeat(40_000));
+            let record = orders().broken_record(text.as_bytes());
+            assert!(record.len() <= RECORD_BYTES_MAX && record.ends_with(CUT));
+            assert!(!record.contains("canary"), "{len}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn redacting_broken_text_twice_changes_nothing(text in r#"([ -~]|"phone":|"notes": "|@a.b|555 1234){0,30}"#) {
+            let redactor = orders();
+            let once = redactor.broken_record(text.as_bytes());
+            prop_assert_eq!(redactor.broken_record(once.as_bytes()), once);
+        }
+
+        #[test]
+        fn redacting_a_record_twice_changes_nothing(name in "[a-z@. 0-9]{0,20}", value in "[a-z@. 0-9+-]{0,30}") {
+            let redactor = orders();
+            let once = redactor.json_record(&serde_json::json!({"phone": value, "notes": value, name: [value]}).to_string());
+            prop_assert_eq!(redactor.json_record(&once), once);
+        }
+    }
 }

@@ -19,7 +19,8 @@ pub(crate) fn days(text: &str) -> Option<i32> {
 /// Digits past the microsecond are cut off; second 60 is not known.
 pub(crate) fn micros(text: &str) -> Option<i64> {
     let bytes = text.as_bytes();
-    if bytes.len() < 20 || !matches!(bytes[10], b'T' | b't' | b' ') || bytes[13] != b':' || bytes[16] != b':' {
+    if bytes.len() < 20 || !matches!(bytes[10], b'T' | b't' | b' ') || bytes[13] != b':' || bytes[16] != b':'
+    {
         return None;
     }
     let day = i64::from(civil_days(&bytes[..10])?);
@@ -65,19 +66,24 @@ fn civil_days(date: &[u8]) -> Option<i32> {
 
 fn two(digits: &[u8]) -> Option<i64> {
     match digits {
-        [tens @ b'0'..=b'9', ones @ b'0'..=b'9'] => Some(i64::from(tens - b'0') * 10 + i64::from(ones - b'0')),
+        [tens @ b'0'..=b'9', ones @ b'0'..=b'9'] => {
+            Some(i64::from(tens - b'0') * 10 + i64::from(ones - b'0'))
+        }
         _ => None,
     }
 }
 
 /// Microseconds of `.digits`, if it is there, and what follows.
 fn fraction(text: &[u8]) -> Option<(i64, &[u8])> {
-    let [b'.', digits @ ..] = text else { return Some((0, text)) };
+    let [b'.', digits @ ..] = text else {
+        return Some((0, text));
+    };
     let len = digits.iter().take_while(|digit| digit.is_ascii_digit()).count();
     if len == 0 {
         return None;
     }
-    let us = (0..6).fold(0, |us, place| us * 10 + digits[..len].get(place).map_or(0, |digit| i64::from(digit - b'0')));
+    let us = (0..6)
+        .fold(0, |us, place| us * 10 + digits[..len].get(place).map_or(0, |digit| i64::from(digit - b'0')));
     Some((us, &digits[len..]))
 }
 
@@ -113,10 +119,22 @@ mod tests {
         assert_eq!(micros("0000-01-01T00:00:00Z"), Some(US_MIN));
         assert_eq!(micros("9999-12-31T23:59:59.999999Z"), Some(US_MAX));
         for text in [
-            "", "2026-01-01", "2026-01-01T00:00:00", "2026-01-01T00:00:00.Z", "2026-02-29T00:00:00Z",
-            "2026-13-01T00:00:00Z", "2026-00-01T00:00:00Z", "2026-01-01T24:00:00Z", "2026-01-01T00:00:60Z",
-            "2026-01-01T00:00:00+0100", "2026-01-01T00:00:00Z ", "01/03/25 00:00:00 Z", "2026-1-1T00:00:00.00Z",
-            "0000-01-01T00:00:00+00:01", "2026-01-01T00:00:00+24:00", "２026-01-01T00:00:00Z",
+            "",
+            "2026-01-01",
+            "2026-01-01T00:00:00",
+            "2026-01-01T00:00:00.Z",
+            "2026-02-29T00:00:00Z",
+            "2026-13-01T00:00:00Z",
+            "2026-00-01T00:00:00Z",
+            "2026-01-01T24:00:00Z",
+            "2026-01-01T00:00:60Z",
+            "2026-01-01T00:00:00+0100",
+            "2026-01-01T00:00:00Z ",
+            "01/03/25 00:00:00 Z",
+            "2026-1-1T00:00:00.00Z",
+            "0000-01-01T00:00:00+00:01",
+            "2026-01-01T00:00:00+24:00",
+            "２026-01-01T00:00:00Z",
         ] {
             assert_eq!(micros(text), None, "{text}");
         }

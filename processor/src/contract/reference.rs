@@ -38,12 +38,14 @@ impl Reference {
         let mut fields = Vec::new();
         let mut arrays = Vec::new();
         for column in names {
-            let values: Vec<&Value> = rows.iter().map(|row| row.get(column).unwrap_or(&Value::Null)).collect();
+            let values: Vec<&Value> =
+                rows.iter().map(|row| row.get(column).unwrap_or(&Value::Null)).collect();
             let array = array(&values).ok_or_else(|| format!("column {column} mixes types"))?;
             fields.push(Field::new(column, array.data_type().clone(), true));
             arrays.push(array);
         }
-        let rows = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).map_err(|error| error.to_string())?;
+        let rows =
+            RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).map_err(|error| error.to_string())?;
         Ok(Self { name, on, rows, places })
     }
 }

@@ -55,7 +55,8 @@ pub(super) fn rows(
             places = Some(found);
             continue;
         };
-        let fields = if duplicate { Err(Fault::DuplicateKey) } else { fields(&record, places, columns.len()) };
+        let fields =
+            if duplicate { Err(Fault::DuplicateKey) } else { fields(&record, places, columns.len()) };
         match fields {
             _ if span.len > LINE_BYTES_MAX => row(span, Err(Fault::LineTooLong { bytes: span.len })),
             Ok(fields) => row(span, Ok(&fields)),

@@ -47,7 +47,9 @@ pub(super) fn judge(
     for (check, severity, bad) in &checks {
         let rows = bad.count_set_bits();
         match severity {
-            Severity::Fail if rows > 0 => return Err(Stop { check: (*check).into(), rows }),
+            Severity::Fail if rows > 0 => {
+                return Err(Stop { check: (*check).into(), rows });
+            }
             Severity::Fail | Severity::Warn => {}
             Severity::Discard => accepted = &accepted & &!bad,
             Severity::Quarantine => quarantined |= rows > 0,

@@ -2,6 +2,9 @@
 
 use std::borrow::Cow;
 
+use datafusion::arrow::array::{Array, AsArray, RecordBatch};
+use datafusion::arrow::datatypes::{DataType, Float64Type};
+use datafusion::arrow::util::display::array_value_to_string;
 use serde_json::Value;
 
 use crate::bronze::Format;
@@ -15,23 +18,35 @@ pub(super) struct Records<'a> {
     checker: &'a Checker,
     object: &'a Object,
     format: Format,
+    rows: &'a RecordBatch,
     csv_header: Vec<String>,
 }
 
 impl<'a> Records<'a> {
-    pub(super) fn new(checker: &'a Checker, object: &'a Object, format: Format) -> Self {
+    pub(super) fn new(
+        checker: &'a Checker,
+        object: &'a Object,
+        format: Format,
+        rows: &'a RecordBatch,
+    ) -> Self {
         let csv_header = match format {
             Format::Csv => object.csv_header(),
-            Format::Ndjson => Vec::new(),
+            Format::Frames | Format::Ndjson => Vec::new(),
         };
-        Self { checker, object, format, csv_header }
+        Self { checker, object, format, rows, csv_header }
     }
 
-    /// The record of a row that had fields.
-    pub(super) fn whole(&self, span: Span) -> String {
+    /// The record of a row that had fields; `row` is its place in the batch.
+    pub(super) fn whole(&self, span: Span, row: usize) -> String {
         let redactor = self.checker.redactor();
         let bytes = self.object.slice(span);
         match self.format {
+            Format::Frames => {
+                let schema = self.rows.schema();
+                let names = schema.fields().iter().enumerate();
+                redactor
+                    .record(names.map(|(place, field)| (field.name().as_str(), self.typed_value(place, row))))
+            }
             Format::Ndjson => match std::str::from_utf8(bytes) {
                 Ok(text) => redactor.json_record(text),
                 Err(_) => redactor.broken_record(bytes),
@@ -49,16 +64,36 @@ impl<'a> Records<'a> {
         let redactor = self.checker.redactor();
         let bytes = self.object.slice(span);
         match (self.format, fault) {
+            (_, Fault::Frame { .. }) => fault.to_string(),
+            (_, Fault::Gz(problem)) if self.format == Format::Frames => problem.to_string(),
             (_, Fault::Gz(problem)) => match redactor.broken_record(bytes) {
                 rest if rest.is_empty() => problem.to_string(),
                 rest => format!("{problem}: {rest}"),
             },
-            (Format::Ndjson, Fault::DuplicateKey) => self.whole(span),
+            (Format::Ndjson, Fault::DuplicateKey) => match std::str::from_utf8(bytes) {
+                Ok(text) => redactor.json_record(text),
+                Err(_) => redactor.broken_record(bytes),
+            },
             (Format::Csv, Fault::RaggedRow { .. } | Fault::DuplicateKey | Fault::NotUtf8) => {
                 let header: Vec<&str> = self.csv_header.iter().map(String::as_str).collect();
                 redactor.ragged_record(&header, Object::csv_fields(bytes).iter().map(String::as_str))
             }
             _ => redactor.broken_record(bytes),
+        }
+    }
+
+    /// A value of the batch as JSON; what JSON has no number for, NaN above all, is text.
+    fn typed_value(&self, place: usize, row: usize) -> Cow<'static, str> {
+        let values = self.rows.column(place);
+        let number = match values.data_type() {
+            DataType::Int64 => true,
+            DataType::Float64 => values.as_primitive::<Float64Type>().value(row).is_finite(),
+            _ => false,
+        };
+        match array_value_to_string(values, row) {
+            Ok(text) if number && values.is_valid(row) => Cow::Owned(text),
+            Ok(text) if values.is_valid(row) => Cow::Owned(Value::from(text).to_string()),
+            _ => Cow::Borrowed("null"),
         }
     }
 

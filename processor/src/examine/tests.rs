@@ -6,6 +6,7 @@ use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::{Decimal128Type, Float64Type, Int64Type, TimestampMicrosecondType};
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use ingot_agent::{Batch, Drop, Quality, Reading};
 use proptest::prelude::*;
 
 use super::*;
@@ -74,7 +75,10 @@ fn every_rule_of_readings_is_found() {
         (field("\"boot\":1", "\"boot\":1.0"), "type.boot"),
         (field("\"seq\":0", "\"seq\":9223372036854775808"), "type.seq"),
         (field("00:00Z\"", "00:00\""), "type.at"),
-        (r#"{"value":true,"channel":7}"#.into(), "required.device required.boot required.seq type.channel required.at type.value"),
+        (
+            r#"{"value":true,"channel":7}"#.into(),
+            "required.device required.boot required.seq type.channel required.at type.value",
+        ),
     ];
     let text: String = lines.iter().map(|(line, _)| format!("{line}\n")).collect();
     let examined = run("sensor_readings", "a.ndjson", text);
@@ -130,7 +134,16 @@ fn a_broken_line_costs_itself_alone() {
     let mut object = format!("{READING}\n").into_bytes();
     let long = format!("{{\"device\":\"{}\"}}", "x".repeat(2 * 1024 * 1024));
     let deep = format!("{{\"x\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
-    for line in ["{\"device\":\"d1\",", "[1,2]", "[1,2", "null", "{} x", &READING.replace("boot", "seq"), &long, &deep] {
+    for line in [
+        "{\"device\":\"d1\",",
+        "[1,2]",
+        "[1,2",
+        "null",
+        "{} x",
+        &READING.replace("boot", "seq"),
+        &long,
+        &deep,
+    ] {
         object.extend_from_slice(line.as_bytes());
         object.push(b'\n');
     }
@@ -138,8 +151,15 @@ fn a_broken_line_costs_itself_alone() {
     object.extend_from_slice(READING.as_bytes());
     let examined = run("sensor_readings", "a.json", object.clone());
     let expected = [
-        "malformed_json", "not_an_object", "malformed_json", "not_an_object", "malformed_json", "duplicate_key",
-        "line_too_long", "required.device required.boot required.seq required.channel required.at", "not_utf8",
+        "malformed_json",
+        "not_an_object",
+        "malformed_json",
+        "not_an_object",
+        "malformed_json",
+        "duplicate_key",
+        "line_too_long",
+        "required.device required.boot required.seq required.channel required.at",
+        "not_utf8",
     ];
     let expected: Vec<(i64, String)> = (1..).zip(expected.iter().map(|rule| rule.to_string())).collect();
     assert_eq!(rules(&examined), expected);
@@ -185,7 +205,9 @@ fn csv_without_a_header_loses_no_row() {
 
 #[test]
 fn what_a_cut_gzip_stream_gave_lands() {
-    let text: String = (0..5000).map(|seq| format!("{}\n", READING.replace("\"seq\":0", &format!("\"seq\":{seq}")))).collect();
+    let text: String = (0..5000)
+        .map(|seq| format!("{}\n", READING.replace("\"seq\":0", &format!("\"seq\":{seq}"))))
+        .collect();
     let whole = gz(text.as_bytes());
     assert_eq!(run("sensor_readings", "a.ndjson.gz", whole.clone()).accepted.num_rows(), 5000);
     let examined = run("sensor_readings", "a.ndjson.gz", &whole[..whole.len() / 2]);
@@ -199,7 +221,11 @@ fn what_a_cut_gzip_stream_gave_lands() {
 #[test]
 fn the_severities_quarantine_and_fail_act_on_the_whole_object() {
     let contract = |severity: &str| {
-        let text = include_str!("../../../contracts/sensor_readings.yaml").replacen("severity: discard", severity, 1);
+        let text = include_str!("../../../contracts/sensor_readings.yaml").replacen(
+            "severity: discard",
+            severity,
+            1,
+        );
         Checker::new(&Contract::parse(&text).unwrap()).unwrap()
     };
     let object = format!("{READING}\n{}\n{{\n", READING.replace("21.53", "null"));
@@ -211,7 +237,73 @@ fn the_severities_quarantine_and_fail_act_on_the_whole_object() {
     );
     let key = BronzeKey::parse("bronze/sensor_readings/a.json", |_| true).unwrap();
     let failed = examine(&contract("severity: fail"), &key, Bytes::from(object), NOW_MS).unwrap_err();
-    assert!(matches!(failed, ExamineError::Failed { ref check, rows: 1, .. } if check == "missing_value"), "{failed}");
+    assert!(
+        matches!(failed, ExamineError::Failed { ref check, rows: 1, .. } if check == "missing_value"),
+        "{failed}"
+    );
+}
+
+/// A frame of one reading of `d1` per value, counted from 0; no value is a missing one.
+fn frame(seq: u64, values: &[Option<f64>]) -> Vec<u8> {
+    let mut batch = Box::new(Batch::<4, 4, 4096>::new("gw-1", 7).unwrap());
+    for _ in 0..seq {
+        batch.seal(0, |_| {});
+    }
+    let device = batch.device("d1", 1).unwrap();
+    let series = batch.series(device, "temperature").unwrap();
+    for (seq, value) in (0..).zip(values) {
+        let quality = if value.is_some() { Quality::GOOD } else { Quality::MISSING };
+        let at_ms = 1_767_225_600_000 + seq as i64 * 1000;
+        batch.push(series, &Reading { seq, at_ms, value: value.unwrap_or(0.0), quality }).unwrap();
+    }
+    batch.count_drop(Drop::SpoolFull, 3);
+    let mut bytes = Vec::new();
+    batch.seal(1_767_225_700_000, |piece| bytes.extend_from_slice(piece));
+    bytes
+}
+
+#[test]
+fn readings_of_frames_land_with_their_headers() {
+    let object =
+        [frame(0, &[Some(21.5), None, Some(f64::NAN), Some(99.0)]), frame(1, &[Some(-40.0)])].concat();
+    let examined = run("sensor_readings", "a.ingot", object.clone());
+    assert_eq!(
+        rules(&examined),
+        [(1, "missing_value".into()), (2, "out_of_range".into()), (3, "out_of_range".into())]
+    );
+    let rows = &examined.accepted;
+    assert_eq!(rows["value"].as_primitive::<Float64Type>().values().to_vec(), [21.5, -40.0]);
+    assert_eq!(rows["device"].as_string::<i32>().value(1), "d1");
+    assert_eq!(rows["at"].as_primitive::<TimestampMicrosecondType>().value(0), 1_767_225_600_000_000);
+    assert_eq!(
+        examined.discards[1].record,
+        r#"{"device":"d1","boot":1,"seq":2,"channel":"temperature","at":"2026-01-01T00:00:02Z","value":"NaN","quality":0}"#
+    );
+    let headers: Vec<(u64, u32)> = examined.frames.iter().map(|frame| (frame.seq, frame.readings)).collect();
+    assert_eq!(headers, [(0, 4), (1, 1)]);
+    assert_eq!(examined.frames[0].drops, [(Drop::SpoolFull, 3)]);
+    assert_eq!((examined.frames[0].gateway.as_str(), examined.frames[0].boot), ("gw-1", 7));
+    assert_eq!(run("sensor_readings", "a.ingot.gz", gz(&object)).accepted.num_rows(), 2);
+}
+
+#[test]
+fn a_damaged_frame_costs_itself_alone() {
+    let good = frame(0, &[Some(20.0), Some(20.5)]);
+    let mut bad = frame(1, &[Some(21.0)]);
+    let middle = bad.len() / 2;
+    bad[middle] = if bad[middle] == 1 { 2 } else { 1 };
+    let cut = &good[..good.len() - 3];
+    let examined = run("sensor_readings", "a.ingot", [good.as_slice(), &bad, &good, cut].concat());
+    assert_eq!(rules(&examined), [(2, "frame".into()), (5, "frame".into())]);
+    assert_eq!(examined.accepted.num_rows(), 4);
+    let (start, end) = (good.len(), good.len() + bad.len());
+    assert!(
+        examined.discards[0].record.starts_with(&format!("bytes {start}..{end} of the object: the frame's "))
+    );
+    assert_eq!(
+        (examined.discards[0].byte_offset, examined.discards[0].byte_len),
+        (start as i64, bad.len() as i64)
+    );
 }
 
 /// Everything that is kept of an object, as one text.
@@ -237,17 +329,30 @@ fn planted_personal_data_is_kept_nowhere() {
                 planted.insert(name.into(), canary.into());
                 let text = serde_json::to_string(&planted).unwrap();
                 clean(run_with(checker, "a.ndjson", text.clone()), name);
-                clean(run_with(checker, "a.ndjson", text.replace("\"status\":\"paid\"", "\"status\":1")), name);
+                clean(
+                    run_with(checker, "a.ndjson", text.replace("\"status\":\"paid\"", "\"status\":1")),
+                    name,
+                );
                 clean(run_with(checker, "a.ndjson", &text[..text.len() - 1]), name);
                 clean(run_with(checker, "a.ndjson.gz", &gz(text.as_bytes())[..40]), name);
                 planted.insert(name.into(), serde_json::json!({"deep": [canary, {canary: 1}]}));
                 clean(run_with(checker, "a.ndjson", serde_json::to_string(&planted).unwrap()), name);
-                let values: Vec<String> = planted.values().map(|value| value.to_string().replace('"', "")).collect();
+                let values: Vec<String> =
+                    planted.values().map(|value| value.to_string().replace('"', "")).collect();
                 let header: Vec<&str> = planted.keys().map(String::as_str).collect();
-                clean(run_with(checker, "a.csv", format!("{}\n{}\n{canary}\n", header.join(","), values.join(","))), name);
+                clean(
+                    run_with(
+                        checker,
+                        "a.csv",
+                        format!("{}\n{}\n{canary}\n", header.join(","), values.join(",")),
+                    ),
+                    name,
+                );
             }
         }
-        for text in [format!("{canary}\n"), format!("\u{0}{{\"phone\": \"{canary}"), format!("[\"{canary}\"]")] {
+        for text in
+            [format!("{canary}\n"), format!("\u{0}{{\"phone\": \"{canary}"), format!("[\"{canary}\"]")]
+        {
             clean(run_with(&orders, "a.ndjson", text.clone()), "text");
             clean(run_with(&orders, "a.csv", text), "text");
         }
@@ -259,13 +364,15 @@ fn names_that_no_pattern_finds_are_masked_in_broken_text() {
     let line = r#"{"order_id":"o-1","customer_email":"Jane \"J\" Doe","phone":{"home":"Jane"#;
     let record = run("orders", "a.ndjson", line).discards[0].record.clone();
     assert_eq!(record, r#"{"order_id":"o-1","customer_email":"[REDACTED]","phone":"[REDACTED]""#);
-    let record = run("orders", "a.csv", "order_id,customer_email,status\no-1,Jane,paid,Doe\n").discards[0].record.clone();
+    let record = run("orders", "a.csv", "order_id,customer_email,status\no-1,Jane,paid,Doe\n").discards[0]
+        .record
+        .clone();
     assert_eq!(record, r#"["o-1","[REDACTED]","[REDACTED]","[REDACTED]"]"#);
 }
 
 #[test]
 fn an_object_without_rows_gives_none() {
-    for name in ["a.ndjson", "a.csv"] {
+    for name in ["a.ndjson", "a.csv", "a.ingot"] {
         assert_eq!(run("orders", name, "").rows_in, 0);
     }
 }
@@ -275,7 +382,7 @@ proptest! {
     fn any_bytes_are_accounted_for(bytes in proptest::collection::vec(any::<u8>(), 0..400), packed: bool) {
         let orders = checker_once();
         let bytes = if packed { gz(&bytes) } else { bytes };
-        for name in ["a.ndjson", "a.csv", "a.csv.gz"] {
+        for name in ["a.ndjson", "a.csv", "a.csv.gz", "a.ingot", "a.ingot.gz"] {
             run_with(orders, name, bytes.clone());
         }
     }
@@ -292,4 +399,36 @@ proptest! {
 fn checker_once() -> &'static Checker {
     static ORDERS: std::sync::LazyLock<Checker> = std::sync::LazyLock::new(|| checker("orders"));
     &ORDERS
+}
+
+/// Not a test of behaviour: `cargo test --release -- --ignored speed --nocapture` tells how fast it is.
+#[test]
+#[ignore = "a measurement"]
+fn speed_of_a_million_readings() {
+    let checker = checker("sensor_readings");
+    let object = |first: usize, rows: usize| -> Bytes {
+        let line = |seq: usize| {
+            let channel = ["temperature", "humidity", "pressure"][seq % 3];
+            let value = [21, 45, 1013][seq % 3];
+            format!(
+                "{{\"device\":\"device-{:04}\",\"channel\":\"{channel}\",\"value\":{value}.{:02},\"at\":\"2026-01-01T00:{:02}:{:02}.{:03}Z\",\"seq\":{seq},\"boot\":1}}\n",
+                seq % 500,
+                seq % 100,
+                seq / 60_000 % 60,
+                seq / 1000 % 60,
+                seq % 1000
+            )
+        };
+        (first..first + rows).map(line).collect::<String>().into()
+    };
+    let key = BronzeKey::parse("bronze/sensor_readings/a.ndjson", |_| true).unwrap();
+    for (objects, rows) in [(200, 5_000), (4, 250_000)] {
+        let input: Vec<Bytes> = (0..objects).map(|n| object(n * rows, rows)).collect();
+        let start = std::time::Instant::now();
+        for bytes in &input {
+            assert_eq!(examine(&checker, &key, bytes.clone(), NOW_MS).unwrap().accepted.num_rows(), rows);
+        }
+        let each = start.elapsed() / objects as u32;
+        println!("{objects} objects of {rows} rows: {each:?} each, {:?} a row", each / rows as u32);
+    }
 }

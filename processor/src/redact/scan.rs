@@ -49,7 +49,11 @@ pub fn scan(text: &str) -> Cow<'_, str> {
 
 /// The text with `[EMAIL]` where it held addresses.
 pub fn scan_emails(text: &str) -> Cow<'_, str> {
-    if text.contains('@') || text.contains("40") { EMAILS.replace_all(text, EMAIL) } else { Cow::Borrowed(text) }
+    if text.contains('@') || text.contains("40") {
+        EMAILS.replace_all(text, EMAIL)
+    } else {
+        Cow::Borrowed(text)
+    }
 }
 
 /// Whether [`scan`] could find anything: a cheap look before any pattern runs.
@@ -114,7 +118,10 @@ mod tests {
             ("jürgen@bücher.example", "[EMAIL]"),
             (r#""a\u0040b.example" c%40d.example"#, r#""[EMAIL]" [EMAIL]"#),
             ("2026-01-02T03:04:05Z 555 123 4567", "2026-01-02T03:04:05Z [PHONE]"),
-            ("550e8400-e29b-41d4-a716-446655440000 5551234567", "550e8400-e29b-41d4-a716-446655440000 [PHONE]"),
+            (
+                "550e8400-e29b-41d4-a716-446655440000 5551234567",
+                "550e8400-e29b-41d4-a716-446655440000 [PHONE]",
+            ),
         ] {
             assert_eq!(scan(text), expected);
         }
