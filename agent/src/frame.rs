@@ -1,6 +1,14 @@
-//! Reading frames back: cut a byte stream into frames, check them, decode their readings.
+//! A frame's outside: unstuff it, check it, read its header.
+//!
+//! Any bytes may come; what is not a frame is an error that says how.
 
-use crate::{Drop, Reading, SeriesId};
+use crate::Drop;
+use crate::checksum::{self, CHECKSUM_BYTES};
+use crate::header::Header;
+use crate::stuffing::unstuff;
+
+/// The frame version written, and the newest one read.
+pub const VERSION: u8 = 1;
 
 /// Why bytes are not a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,64 +45,70 @@ pub enum FrameError {
 }
 
 /// A checked frame, unstuffed in place.
+#[derive(Clone, Copy, Debug)]
 pub struct Frame<'a> {
-    bytes: &'a [u8],
+    gateway: &'a str,
+    header: Header,
+    body: &'a [u8],
 }
 
-#[allow(unused_variables, clippy::todo)]
 impl<'a> Frame<'a> {
     /// Unstuffs and checks one frame: the bytes before its closing `0x00`.
     pub fn open(stuffed: &'a mut [u8]) -> Result<Self, FrameError> {
-        todo!()
+        let len = unstuff(stuffed).ok_or(FrameError::Stuffing)?;
+        let bytes: &'a [u8] = stuffed;
+        let bytes = &bytes[..len];
+        let short = FrameError::Short { bytes: len };
+        let (checked, found) = bytes.split_last_chunk::<CHECKSUM_BYTES>().ok_or(short)?;
+        let mut checksum = checksum::start();
+        checksum.update(checked);
+        let (found, computed) = (u32::from_le_bytes(*found), checksum.finalize());
+        if found != computed {
+            return Err(FrameError::Checksum { found, computed });
+        }
+        let (version, rest) = checked.split_first().ok_or(short)?;
+        if *version != VERSION {
+            return Err(FrameError::Version { version: *version });
+        }
+        let (gateway, header, body) = Header::read(rest).ok_or(short)?;
+        Ok(Self {
+            gateway,
+            header,
+            body,
+        })
     }
+
     /// The gateway that sealed it.
     pub fn gateway(&self) -> &'a str {
-        todo!()
+        self.gateway
     }
+
     /// The gateway's run.
     pub fn boot(&self) -> u64 {
-        todo!()
+        self.header.boot
     }
+
     /// The batch's position in that run.
     pub fn seq(&self) -> u64 {
-        todo!()
+        self.header.seq
     }
+
     /// When it was sealed: milliseconds since 1970-01-01 UTC.
     pub fn sealed_ms(&self) -> i64 {
-        todo!()
+        self.header.sealed_ms
     }
+
     /// Readings in it.
     pub fn readings(&self) -> u32 {
-        todo!()
+        self.header.readings
     }
+
     /// Readings given up since the gateway's previous frame, for this cause.
     pub fn dropped(&self, cause: Drop) -> u64 {
-        todo!()
+        self.header.drops[cause as usize]
+    }
+
+    pub(crate) fn body(&self) -> &'a [u8] {
+        self.body
     }
 }
-
-/// Decodes a frame's readings in the order in which they were pushed; reusable from frame to frame.
-pub struct Decoder<const SERIES: usize, const DEVICES: usize> {}
-
-#[allow(unused_variables, clippy::todo)]
-impl<const SERIES: usize, const DEVICES: usize> Decoder<SERIES, DEVICES> {
-    /// An empty decoder.
-    pub fn new() -> Self {
-        todo!()
-    }
-    /// Starts on a frame, forgetting the one before.
-    pub fn start(&mut self, frame: &Frame<'_>) {
-        todo!()
-    }
-    /// The next reading and its series, or `None` after the last.
-    pub fn next(&mut self, frame: &Frame<'_>) -> Result<Option<(SeriesId, Reading)>, FrameError> {
-        todo!()
-    }
-    /// The name and boot of the series' device, and its channel, as declared so far in this frame.
-    pub fn series(&self, series: SeriesId) -> (&str, u64, &str) {
-        todo!()
-    }
-}
-
-/// Cuts a byte stream into stuffed frames at each `0x00`; too long a run is skipped and counted.
-pub struct FrameReader<const BYTES: usize> {}
