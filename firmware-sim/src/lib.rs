@@ -6,6 +6,7 @@
 //! can touch it, into the [`truth`]. The [`broker`] stands in for the cloud's MQTT endpoint, with
 //! outages on demand.
 
+pub mod broker;
 pub mod device;
 pub mod faults;
 pub mod fleet;
@@ -13,6 +14,7 @@ pub mod ndjson;
 pub mod sample;
 pub mod truth;
 
+pub use broker::{Broker, BrokerFaults, BrokerStats, Outage};
 pub use device::VirtualDevice;
 pub use faults::{FaultCounts, FaultProfile};
 pub use fleet::{Emission, Fleet, FleetConfig};
