@@ -85,6 +85,12 @@ impl VirtualDevice {
         }
     }
 
+    /// The same node in a run of this name instead; at most `i64::MAX`.
+    pub fn with_boot(mut self, boot: u64) -> Self {
+        self.boot = boot;
+        self
+    }
+
     /// The device's name.
     pub fn name(&self) -> &Arc<str> {
         &self.name

@@ -2,7 +2,7 @@
 //!
 //! A [`device`] samples its simulated chips with the agent's own drivers and sampler; [`faults`]
 //! spoil some of its readings, as real sensors do; a [`fleet`] runs many devices in time order. Every
-//! reading is a [`sample`], written for the road as [`ndjson`] (or as frames) and, before anything
+//! reading is a [`sample`], written for the road as [`ndjson`] or [`frames`] and, before anything
 //! can touch it, into the [`truth`]. The [`broker`] stands in for the cloud's MQTT endpoint, with
 //! outages on demand.
 
@@ -10,6 +10,7 @@ pub mod broker;
 pub mod device;
 pub mod faults;
 pub mod fleet;
+pub mod frames;
 pub mod ndjson;
 pub mod sample;
 pub mod truth;
