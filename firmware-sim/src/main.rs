@@ -1,2 +1,31 @@
-//! Simulator.
-fn main() {}
+//! `ingot-sim`: load, a single virtual sensor node, and checks against the ground truth.
+
+mod command;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+#[derive(Parser)]
+#[command(name = "ingot-sim", version, about)]
+enum Command {
+    /// Produce the readings of many devices as NDJSON, and the ground truth about them
+    Fleet(command::fleet::Args),
+    /// Be one sensor node: print its readings in real time, as NDJSON or as frames
+    Device(command::device::Args),
+}
+
+/// Exits with 0, 1 (the work failed) or, by clap, 2 (usage).
+fn main() -> ExitCode {
+    let done = match Command::parse() {
+        Command::Fleet(args) => command::fleet::run(args),
+        Command::Device(args) => command::device::run(args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ingot-sim: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
