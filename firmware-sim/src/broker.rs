@@ -7,6 +7,7 @@
 //! aliases, TLS or authentication; it listens on loopback only.
 
 mod connection;
+mod packets;
 mod session;
 
 use std::io;

@@ -56,7 +56,7 @@ pub struct VirtualDevice {
 impl VirtualDevice {
     /// A node of this name at its site in the world of `seed`, producing about `rate` readings a
     /// second over all its channels: each channel is read every `channels / rate` seconds, to the
-    /// nearest millisecond. Its boot follows from seed and name, so that a run can be repeated.
+    /// nearest millisecond, all at once and first at the first poll. Its boot follows from seed and name, so that a run can be repeated.
     pub fn new(seed: u64, name: &str, model: Model, rate: f64) -> Self {
         let site = World::new(seed).site(name);
         let now_ms = Arc::new(AtomicI64::new(0));

@@ -4,8 +4,7 @@
 //! Routing is apart from reading so that a publisher which waits for room in a subscriber's queue
 //! still gets its pings answered.
 
-use std::io;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -15,54 +14,20 @@ use rumqttc::{
     Packet, PubAck, PubAckReason, Publish, QoS, SubAck, Subscribe, SubscribeReasonCode, UnsubAck,
     UnsubAckReason, Unsubscribe, valid_filter,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::packets::{Ended, Input, check, connack_properties, send};
 use super::session::Session;
-use super::{CONNECT_WAIT, IN_FLIGHT_MAX, PACKET_BYTES_MAX, PAYLOAD_BYTES_MAX, Shared, count};
+use super::{CONNECT_WAIT, IN_FLIGHT_MAX, PACKET_BYTES_MAX, Shared, count};
 
 /// Answers that wait to be written; at the limit, reading waits.
 const ANSWERS_MAX: usize = 2 * IN_FLIGHT_MAX as usize;
 /// Packets are gathered up to this size before a write.
 const WRITE_BYTES: usize = 64 * 1024;
-
-/// Why a connection ended.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Ended {
-    #[error("the client left")]
-    Left,
-    #[error("the client was silent for {0:?}")]
-    Silent(Duration),
-    #[error("another connection took the session")]
-    TakenOver,
-    #[error("a PUBACK was lost on purpose")]
-    PubackLost,
-    #[error("the client broke the protocol: {0:?}")]
-    Refused(DisconnectReasonCode),
-    #[error("a packet is malformed: {0}")]
-    Malformed(#[from] mqttbytes::Error),
-    #[error("the socket failed: {0}")]
-    Io(#[from] io::Error),
-}
-
-impl Ended {
-    /// What the client is told before the socket closes.
-    fn reason(&self) -> Option<DisconnectReasonCode> {
-        match self {
-            Self::Silent(_) => Some(DisconnectReasonCode::KeepAliveTimeout),
-            Self::TakenOver => Some(DisconnectReasonCode::SessionTakenOver),
-            Self::Refused(reason) => Some(*reason),
-            Self::Malformed(mqttbytes::Error::PayloadSizeLimitExceeded { .. }) => {
-                Some(DisconnectReasonCode::PacketTooLarge)
-            }
-            Self::Malformed(_) => Some(DisconnectReasonCode::MalformedPacket),
-            Self::Left | Self::PubackLost | Self::Io(_) => None,
-        }
-    }
-}
 
 /// Serves the client until it leaves or is sent away.
 pub(super) async fn serve(
@@ -72,10 +37,7 @@ pub(super) async fn serve(
 ) -> Result<(), Ended> {
     socket.set_nodelay(true)?;
     let (read, mut write) = socket.into_split();
-    let mut input = Input {
-        socket: read,
-        buffer: BytesMut::new(),
-    };
+    let mut input = Input::new(read);
     let hello = timeout(CONNECT_WAIT, input.packet())
         .await
         .map_err(|_| Ended::Silent(CONNECT_WAIT))??;
@@ -99,37 +61,10 @@ pub(super) async fn serve(
     ended
 }
 
-/// The client's bytes, cut into packets.
-struct Input {
-    socket: OwnedReadHalf,
-    buffer: BytesMut,
-}
-
-impl Input {
-    async fn packet(&mut self) -> Result<Packet, Ended> {
-        loop {
-            match Packet::read(&mut self.buffer, Some(PACKET_BYTES_MAX)) {
-                Ok(packet) => return Ok(packet),
-                Err(mqttbytes::Error::InsufficientBytes(_)) => {}
-                Err(error) => return Err(error.into()),
-            }
-            if self.socket.read_buf(&mut self.buffer).await? == 0 {
-                return Err(Ended::Left);
-            }
-        }
-    }
-}
-
-async fn send(socket: &mut OwnedWriteHalf, packet: &Packet) -> Result<(), Ended> {
-    let mut bytes = BytesMut::new();
-    packet.write(&mut bytes, None)?;
-    Ok(socket.write_all(&bytes).await?)
-}
-
 struct Client<'a> {
     shared: &'a Shared,
     connection: u64,
-    session: std::sync::Arc<Session>,
+    session: Arc<Session>,
     /// The longest silence allowed: one and a half keep-alives (MQTT 5, section 3.1.2.10).
     silence_max: Option<Duration>,
     /// Deliveries in flight that the client takes.
@@ -316,10 +251,7 @@ impl<'a> Client<'a> {
         let id = publish.pkid;
         match Packet::Publish(publish).write(bytes, self.packet_bytes_max) {
             Ok(_) => {
-                self.shared
-                    .counters
-                    .delivered
-                    .fetch_add(1, Ordering::Relaxed);
+                count(&self.shared.counters.delivered);
                 Ok(())
             }
             Err(mqttbytes::Error::OutgoingPacketTooLarge { .. }) => {
@@ -371,46 +303,5 @@ impl<'a> Client<'a> {
             reasons,
             properties: None,
         }
-    }
-}
-
-/// Whether the broker takes this message.
-fn check(publish: &Publish) -> Result<(), DisconnectReasonCode> {
-    if publish.qos == QoS::ExactlyOnce {
-        return Err(DisconnectReasonCode::QoSNotSupported);
-    }
-    if publish.retain {
-        return Err(DisconnectReasonCode::RetainNotSupported);
-    }
-    if publish.payload.len() > PAYLOAD_BYTES_MAX {
-        return Err(DisconnectReasonCode::PacketTooLarge);
-    }
-    // The CONNACK allows no aliases, so each message names its topic.
-    if publish.topic.is_empty() {
-        return Err(DisconnectReasonCode::TopicAliasInvalid);
-    }
-    Ok(())
-}
-
-/// All properties unset: the codec's type has no default.
-fn connack_properties() -> ConnAckProperties {
-    ConnAckProperties {
-        session_expiry_interval: None,
-        receive_max: None,
-        max_qos: None,
-        retain_available: None,
-        max_packet_size: None,
-        assigned_client_identifier: None,
-        topic_alias_max: None,
-        reason_string: None,
-        user_properties: Vec::new(),
-        wildcard_subscription_available: None,
-        subscription_identifiers_available: None,
-        shared_subscription_available: None,
-        server_keep_alive: None,
-        response_information: None,
-        server_reference: None,
-        authentication_method: None,
-        authentication_data: None,
     }
 }
