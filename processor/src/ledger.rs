@@ -12,6 +12,7 @@ use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::DataFusionError;
 use serde::{Deserialize, Serialize};
 
+use crate::decode::FrameHeader;
 use crate::lake::Lake;
 use crate::session;
 use crate::table::{Table, TableError};
@@ -65,6 +66,20 @@ pub struct Batch {
     pub readings: u32,
     /// Readings that the edge gave up since its previous batch, by cause.
     pub dropped: BTreeMap<String, u64>,
+}
+
+impl From<&FrameHeader> for Batch {
+    fn from(frame: &FrameHeader) -> Self {
+        let dropped = frame.drops.iter().map(|(cause, readings)| (cause.name().to_owned(), *readings));
+        Self {
+            gateway: frame.gateway.clone(),
+            boot: frame.boot,
+            seq: frame.seq,
+            sealed_ms: frame.sealed_ms,
+            readings: frame.readings,
+            dropped: dropped.collect(),
+        }
+    }
 }
 
 /// Reading the ledger failed.
