@@ -1,7 +1,11 @@
 //! The commands, a file each, and what their arguments share.
 
+#[cfg(feature = "lake")]
+pub mod demo;
 pub mod device;
 pub mod fleet;
+#[cfg(feature = "lake")]
+pub mod verify;
 
 use std::io;
 use std::thread;

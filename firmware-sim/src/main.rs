@@ -13,6 +13,12 @@ enum Command {
     Fleet(command::fleet::Args),
     /// Be one sensor node: print its readings in real time, as NDJSON or as frames
     Device(command::device::Args),
+    /// Hold the ground truth against a lake, reading for reading
+    #[cfg(feature = "lake")]
+    Verify(command::verify::Args),
+    /// Run the whole road on this machine: fleet, gateways, broker, landing, processing, proof, report
+    #[cfg(feature = "lake")]
+    Demo(command::demo::Args),
 }
 
 /// Exits with 0, 1 (the work failed) or, by clap, 2 (usage).
@@ -20,6 +26,10 @@ fn main() -> ExitCode {
     let done = match Command::parse() {
         Command::Fleet(args) => command::fleet::run(args),
         Command::Device(args) => command::device::run(args),
+        #[cfg(feature = "lake")]
+        Command::Verify(args) => command::verify::run(args),
+        #[cfg(feature = "lake")]
+        Command::Demo(args) => command::demo::run(args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

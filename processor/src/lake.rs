@@ -19,7 +19,7 @@ use url::Url;
 pub struct Lake {
     url: Url,
     root: PathBuf,
-    store: Arc<dyn ObjectStore>,
+    store: Arc<LocalFileSystem>,
 }
 
 /// Why a lake cannot be used.
@@ -182,7 +182,7 @@ impl Lake {
             key: key.to_owned(),
             source,
         };
-        let found = self.store.get(&Path::from(key)).await.map_err(store_error)?;
+        let found = self.store.get(&location(key)?).await.map_err(store_error)?;
         found.bytes().await.map_err(store_error)
     }
 
@@ -191,7 +191,7 @@ impl Lake {
     pub async fn put_durable(&self, key: &str, bytes: Bytes) -> Result<(), LakeError> {
         let options = PutOptions::from(PutMode::Create);
         let payload = PutPayload::from_bytes(bytes.clone());
-        match self.store.put_opts(&Path::from(key), payload, options).await {
+        match self.store.put_opts(&location(key)?, payload, options).await {
             Ok(_) => self.sync(key),
             Err(object_store::Error::AlreadyExists { .. }) if self.read(key).await? == bytes => {
                 self.sync(key)
@@ -207,13 +207,26 @@ impl Lake {
 
     /// `object_store` does not sync local files: the file, and the directories that name it, are synced here.
     fn sync(&self, key: &str) -> Result<(), LakeError> {
-        let file = self.root.join(key);
+        let file = self.store.path_to_filesystem(&location(key)?).map_err(|source| LakeError::Store {
+            operation: "syncing",
+            key: key.to_owned(),
+            source,
+        })?;
         let directories = file.ancestors().skip(1).take_while(|dir| dir.starts_with(&self.root));
         std::iter::once(file.as_path())
             .chain(directories)
             .try_for_each(|path| File::open(path)?.sync_all())
             .map_err(|source| LakeError::Sync { key: key.to_owned(), source })
     }
+}
+
+/// A key as the store takes it: as it is listed, without a second encoding.
+fn location(key: &str) -> Result<Path, LakeError> {
+    Path::parse(key).map_err(|error| LakeError::Store {
+        operation: "naming",
+        key: key.to_owned(),
+        source: error.into(),
+    })
 }
 
 #[cfg(test)]

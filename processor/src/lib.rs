@@ -9,6 +9,8 @@
 //!
 //! The rules are data: a [`contract`] per dataset. [`lake`] and [`table`] are the ground it stands on.
 
+pub use datafusion::arrow;
+
 pub mod audit;
 pub mod bronze;
 pub mod check;
