@@ -36,7 +36,9 @@ pub struct Verification {
     pub silver: u64,
     /// Of these in discard, as the contract says.
     pub discarded: u64,
-    /// Of these in neither: on the way, or given up at the edge and counted there.
+    /// Discarded readings that came again and were discarded again; not counted in `discarded`.
+    pub discarded_again: u64,
+    /// Of what was produced in neither: on the way, or given up at the edge and counted there.
     pub elsewhere: u64,
     /// Readings in the lake that are altered, misjudged, there twice, or that nobody produced.
     pub wrong: u64,
@@ -146,6 +148,7 @@ async fn discarded(
     found: &mut Verification,
     good: impl Fn(&Sample) -> bool,
 ) -> Result<(), VerifyError> {
+    let mut seen: HashMap<Id, Sample> = HashMap::new();
     let sql = "SELECT record FROM discard WHERE dataset = 'sensor_readings' AND rule <> 'duplicate'";
     for batch in query(lake, &Contract::embedded(), sql).await? {
         let records = cast(batch.column(0), &DataType::Utf8)?;
@@ -154,16 +157,22 @@ async fn discarded(
                 found.wrong(format!("a discarded record is not a reading: {text}"));
                 continue;
             };
-            match open.remove(&(record.device, record.boot, record.seq)) {
-                None => found.wrong(format!("discarded twice, or nobody produced it: {text}")),
-                Some(truth) if good(&truth) => {
-                    found.wrong(format!("discarded, but the contract accepts it: {truth:?}"));
-                }
-                Some(truth) if *truth.channel != *record.channel || truth.value != record.value => {
-                    found.wrong(format!("altered in discard: {truth:?} is there as {text}"));
-                }
-                Some(_) => found.discarded += 1,
+            let id = (record.device, record.boot, record.seq);
+            let again = seen.contains_key(&id);
+            let Some(truth) = open.remove(&id).or_else(|| seen.remove(&id)) else {
+                found.wrong(format!("in discard, but nobody produced it, or silver has it: {text}"));
+                continue;
+            };
+            if good(&truth) {
+                found.wrong(format!("discarded, but the contract accepts it: {truth:?}"));
+            } else if *truth.channel != *record.channel || truth.value != record.value {
+                found.wrong(format!("altered in discard: {truth:?} is there as {text}"));
+            } else if again {
+                found.discarded_again += 1;
+            } else {
+                found.discarded += 1;
             }
+            seen.insert(id, truth);
         }
     }
     Ok(())

@@ -28,7 +28,7 @@ pub struct Args {
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     seconds: u64,
     /// Readings a second of each device, over all its channels
-    #[arg(long, default_value_t = 20.0, value_parser = parse_rate)]
+    #[arg(long, default_value_t = 100.0, value_parser = parse_rate)]
     rate: f64,
     /// The world and its faults follow from it
     #[arg(long, default_value_t = 1)]
@@ -82,9 +82,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Injected faults make the parts complain as they should; it is shown on demand (`RUST_LOG=warn`).
+/// Injected faults make the parts complain as they should; it is shown on demand (`RUST_LOG=warn`). The
+/// kernel of Delta calls it an error that a table is not there yet.
 fn start_log() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error,buoyant_kernel=off"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -41,7 +41,9 @@ pub struct Summary {
     pub verified: bool,
     /// Bronze bytes for each reading, everything included.
     pub bytes_per_reading: f64,
-    /// Bronze objects.
+    /// Messages that were landed, redelivered ones included.
+    pub landed: u64,
+    /// Bronze objects that they became.
     pub objects: u64,
     /// Discarded readings by their first failing rule.
     pub rules: BTreeMap<String, u64>,
@@ -91,12 +93,13 @@ impl Summary {
             produced,
             silver: verification.silver,
             discarded: verification.discarded,
-            duplicates: balance.duplicates as u64,
+            duplicates: balance.duplicates as u64 + verification.discarded_again,
             dropped,
             in_flight,
             balanced: balance.is_balanced() && balance.in_flight_objects == 0 && adds_up,
             verified: verification.is_verified(dropped),
             bytes_per_reading: balance.bytes as f64 / (balance.rows_in.max(1)) as f64,
+            landed: uphill.landed.messages,
             objects: balance.objects,
             rules: run.rules,
             gold,
@@ -173,8 +176,8 @@ impl fmt::Display for Summary {
         }
         writeln!(
             out,
-            "  {} bronze objects, {:.2} bytes a reading, everything included",
-            self.objects, self.bytes_per_reading
+            "  {} messages landed as {} bronze objects, {:.2} bytes a reading, everything included",
+            self.landed, self.objects, self.bytes_per_reading
         )?;
         writeln!(out, "Look further")?;
         writeln!(out, "  report  {}", self.report.display())?;

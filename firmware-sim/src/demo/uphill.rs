@@ -91,7 +91,7 @@ type Gateway = JoinHandle<Result<GatewaySummary, ingot_gateway::RunError>>;
 fn start_gateway(name: &str, broker: &Broker, folder: &Folder) -> anyhow::Result<(DuplexStream, Gateway)> {
     let settings = format!(
         "source = []\n\
-         [batch]\nage_ms_max = 500\n\
+         [batch]\nage_ms_max = 1000\n\
          [uplink]\nbackoff_base_ms = 50\nbackoff_cap_ms = 500\n\
          [uplink.mqtt]\nhost = \"{}\"\nport = {}\n",
         broker.addr().ip(),
