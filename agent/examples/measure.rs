@@ -34,16 +34,7 @@ fn rows(path: &str) -> Result<Vec<Row>> {
         let seq = *count;
         *count += 1;
         let quality = ingot_agent::Quality::GOOD;
-        rows.push(Row {
-            device,
-            channel,
-            reading: Reading {
-                seq,
-                at_ms,
-                value,
-                quality,
-            },
-        });
+        rows.push(Row { device, channel, reading: Reading { seq, at_ms, value, quality } });
     }
     Ok(rows)
 }
@@ -81,15 +72,9 @@ fn check(rows: &[Row], frames: &[Vec<u8>]) -> Result<()> {
         decoder.start(&frame);
         while let Some((id, found)) = decoder.next(&frame)? {
             let row = rows.next().ok_or("too many readings")?;
-            assert_eq!(
-                decoder.series(id),
-                (row.device.as_str(), 1, row.channel.as_str())
-            );
+            assert_eq!(decoder.series(id), (row.device.as_str(), 1, row.channel.as_str()));
             assert_eq!(found.value.to_bits(), row.reading.value.to_bits());
-            assert_eq!(
-                (found.seq, found.at_ms),
-                (row.reading.seq, row.reading.at_ms)
-            );
+            assert_eq!((found.seq, found.at_ms), (row.reading.seq, row.reading.at_ms));
             assert_eq!(found.quality, row.reading.quality);
         }
     }

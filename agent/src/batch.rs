@@ -92,26 +92,12 @@ impl<const SERIES: usize, const DEVICES: usize, const BYTES: usize> Batch<SERIES
     /// An empty batch of the gateway's run `boot`; its first seal is `seq` 0.
     pub fn new(gateway: &str, boot: u64) -> Result<Self, DeclareError> {
         const {
-            assert!(
-                BYTES >= FRAME_BYTES_MIN,
-                "a frame has at least FRAME_BYTES_MIN bytes"
-            );
-            assert!(
-                SERIES <= TABLE_LEN_MAX && DEVICES <= TABLE_LEN_MAX,
-                "the table is too long"
-            );
+            assert!(BYTES >= FRAME_BYTES_MIN, "a frame has at least FRAME_BYTES_MIN bytes");
+            assert!(SERIES <= TABLE_LEN_MAX && DEVICES <= TABLE_LEN_MAX, "the table is too long");
         }
         let gateway = Name::new(gateway).ok_or(DeclareError::Name)?;
-        let header = Header {
-            boot,
-            ..Header::default()
-        };
-        Ok(Self {
-            gateway,
-            header,
-            table: Table::NEW,
-            encoder: Encoder::new(),
-        })
+        let header = Header { boot, ..Header::default() };
+        Ok(Self { gateway, header, table: Table::NEW, encoder: Encoder::new() })
     }
 
     /// The device's place in the table, made if it is new. `boot` names the device's own run.
@@ -119,8 +105,7 @@ impl<const SERIES: usize, const DEVICES: usize, const BYTES: usize> Batch<SERIES
         let name = Name::new(name).ok_or(DeclareError::Name)?;
         let known = self.table.find_device(&name, boot);
         let id = known.or_else(|| self.table.add_device(name, boot));
-        id.map(DeviceId)
-            .ok_or(DeclareError::TableFull { max: DEVICES })
+        id.map(DeviceId).ok_or(DeclareError::TableFull { max: DEVICES })
     }
 
     /// The series' place in the table, made if it is new. Stays valid over seals, until
@@ -132,8 +117,7 @@ impl<const SERIES: usize, const DEVICES: usize, const BYTES: usize> Batch<SERIES
         let channel = Name::new(channel).ok_or(DeclareError::Name)?;
         let known = self.table.find_series(device.0, &channel);
         let id = known.or_else(|| self.table.add_series(device.0, channel));
-        id.map(SeriesId)
-            .ok_or(DeclareError::TableFull { max: SERIES })
+        id.map(SeriesId).ok_or(DeclareError::TableFull { max: SERIES })
     }
 
     /// Adds a reading, or leaves the batch as it was.
@@ -185,24 +169,11 @@ impl<const SERIES: usize, const DEVICES: usize, const BYTES: usize> Batch<SERIES
             stuffer.write(part);
         }
         stuffer.write(&checksum.finalize().to_le_bytes());
-        let Header {
-            boot,
-            seq,
-            readings,
-            ..
-        } = self.header;
-        self.header = Header {
-            boot,
-            seq: seq.wrapping_add(1),
-            ..Header::default()
-        };
+        let Header { boot, seq, readings, .. } = self.header;
+        self.header = Header { boot, seq: seq.wrapping_add(1), ..Header::default() };
         self.table.forget_frame();
         self.encoder.clear();
-        Sealed {
-            seq,
-            readings,
-            bytes: stuffer.close(),
-        }
+        Sealed { seq, readings, bytes: stuffer.close() }
     }
 
     /// Forgets all devices and series; only allowed on an empty batch, so seal first.

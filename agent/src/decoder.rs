@@ -27,11 +27,7 @@ impl<const SERIES: usize, const DEVICES: usize> Default for Decoder<SERIES, DEVI
 impl<const SERIES: usize, const DEVICES: usize> Decoder<SERIES, DEVICES> {
     /// An empty decoder.
     pub fn new() -> Self {
-        Self {
-            table: Table::NEW,
-            position: Position::start(&[]),
-            done: 0,
-        }
+        Self { table: Table::NEW, position: Position::start(&[]), done: 0 }
     }
 
     /// Starts on a frame, forgetting the one before.
@@ -48,18 +44,10 @@ impl<const SERIES: usize, const DEVICES: usize> Decoder<SERIES, DEVICES> {
         let damaged = FrameError::Body { reading: self.done };
         let body = frame.body();
         if self.done >= frame.readings() {
-            return if self.position.is_at_end(body) {
-                Ok(None)
-            } else {
-                Err(damaged)
-            };
+            return if self.position.is_at_end(body) { Ok(None) } else { Err(damaged) };
         }
-        let mut coder = range_coder::Decoder {
-            position: self.position,
-            body,
-        };
-        let (series, reading) =
-            reading::decode(&mut self.table, &mut coder).map_err(|_| damaged)?;
+        let mut coder = range_coder::Decoder { position: self.position, body };
+        let (series, reading) = reading::decode(&mut self.table, &mut coder).map_err(|_| damaged)?;
         self.position = coder.position;
         if self.position.is_past_end(body) {
             return Err(damaged);

@@ -71,11 +71,7 @@ impl<'a> Frame<'a> {
             return Err(FrameError::Version { version: *version });
         }
         let (gateway, header, body) = Header::read(rest).ok_or(short)?;
-        Ok(Self {
-            gateway,
-            header,
-            body,
-        })
+        Ok(Self { gateway, header, body })
     }
 
     /// The gateway that sealed it.

@@ -34,14 +34,7 @@ impl<const BYTES: usize> Default for FrameReader<BYTES> {
 impl<const BYTES: usize> FrameReader<BYTES> {
     /// A reader at offset 0 of a stream.
     pub const fn new() -> Self {
-        Self {
-            bytes: [0; BYTES],
-            len: 0,
-            offset: 0,
-            skipping: false,
-            skipped_runs: 0,
-            skipped_bytes: 0,
-        }
+        Self { bytes: [0; BYTES], len: 0, offset: 0, skipping: false, skipped_runs: 0, skipped_bytes: 0 }
     }
 
     /// Takes bytes off `input` up to the end of the next frame and gives it, or takes them all and
@@ -60,11 +53,7 @@ impl<const BYTES: usize> FrameReader<BYTES> {
                 continue;
             }
             let (start, end) = (self.offset - 1 - len as u64, self.offset);
-            return Some(Cut {
-                stuffed: &mut self.bytes[..len],
-                start,
-                end,
-            });
+            return Some(Cut { stuffed: &mut self.bytes[..len], start, end });
         }
         None
     }
@@ -123,10 +112,7 @@ mod tests {
         assert_eq!(read_all(&mut whole, &stream), expected);
         assert_eq!(whole.pending_bytes(), 1);
         let mut single = FrameReader::<8>::new();
-        let found: Vec<_> = stream
-            .iter()
-            .flat_map(|byte| read_all(&mut single, &[*byte]))
-            .collect();
+        let found: Vec<_> = stream.iter().flat_map(|byte| read_all(&mut single, &[*byte])).collect();
         assert_eq!(found, expected);
     }
 

@@ -51,10 +51,7 @@ impl HeaderBytes {
 
 impl Header {
     pub(crate) fn write(&self, gateway: &Name) -> HeaderBytes {
-        let mut out = HeaderBytes {
-            bytes: [0; HEADER_BYTES_MAX],
-            len: 0,
-        };
+        let mut out = HeaderBytes { bytes: [0; HEADER_BYTES_MAX], len: 0 };
         out.put(gateway.as_bytes().len() as u8); // at most 64
         for byte in gateway.as_bytes() {
             out.put(*byte);
@@ -75,28 +72,18 @@ impl Header {
     pub(crate) fn read(bytes: &[u8]) -> Option<(&str, Self, &[u8])> {
         let (len, rest) = bytes.split_first()?;
         let (gateway, mut rest) = rest.split_at_checked(usize::from(*len))?;
-        if gateway.is_empty()
-            || gateway.len() > NAME_BYTES_MAX
-            || !gateway.iter().all(|b| is_letter(*b))
-        {
+        if gateway.is_empty() || gateway.len() > NAME_BYTES_MAX || !gateway.iter().all(|b| is_letter(*b)) {
             return None;
         }
         let gateway = core::str::from_utf8(gateway).ok()?;
-        let mut header = Self {
-            boot: varint(&mut rest)?,
-            seq: varint(&mut rest)?,
-            ..Self::default()
-        };
+        let mut header = Self { boot: varint(&mut rest)?, seq: varint(&mut rest)?, ..Self::default() };
         let sealed = varint(&mut rest)?;
         header.sealed_ms = (sealed >> 1) as i64 ^ -((sealed & 1) as i64);
         header.readings = u32::try_from(varint(&mut rest)?).ok()?;
         for _ in 0..varint(&mut rest)? {
             let code = varint(&mut rest)?;
             let count = varint(&mut rest)?;
-            if let Some(sum) = usize::try_from(code)
-                .ok()
-                .and_then(|code| header.drops.get_mut(code))
-            {
+            if let Some(sum) = usize::try_from(code).ok().and_then(|code| header.drops.get_mut(code)) {
                 *sum = sum.saturating_add(count);
             }
         }

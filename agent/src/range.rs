@@ -43,10 +43,7 @@ mod tests {
 
     #[test]
     fn a_channel_without_a_largest_step_has_no_step() {
-        let spec = ChannelSpec {
-            step_max: f64::INFINITY,
-            ..TEMPERATURE
-        };
+        let spec = ChannelSpec { step_max: f64::INFINITY, ..TEMPERATURE };
         assert_eq!(check(&spec, Some(-40.0), 85.0), Quality::GOOD);
     }
 }

@@ -21,12 +21,7 @@ impl<const SENSORS: usize> Sampler<SENSORS> {
     /// Sensors read every `period_ms` each (0 counts as 1), all of them first at the first poll.
     pub fn new(period_ms: [u32; SENSORS]) -> Self {
         let period_ms = period_ms.map(|period| period.max(1));
-        Self {
-            period_ms,
-            due_ms: [None; SENSORS],
-            seq: 0,
-            missed_periods: 0,
-        }
+        Self { period_ms, due_ms: [None; SENSORS], seq: 0, missed_periods: 0 }
     }
 
     /// Reads the sensors that are due at `uptime_ms` and emits a reading per channel, stamped
@@ -86,16 +81,7 @@ impl<const SENSORS: usize> Sampler<SENSORS> {
             }
         };
         for (channel, value) in channels.iter().zip(values) {
-            emit(
-                index,
-                channel,
-                Reading {
-                    seq: self.seq,
-                    at_ms,
-                    value: *value,
-                    quality,
-                },
-            );
+            emit(index, channel, Reading { seq: self.seq, at_ms, value: *value, quality });
             self.seq = self.seq.wrapping_add(1);
         }
     }
@@ -129,9 +115,7 @@ mod tests {
     fn poll(sampler: &mut Sampler<1>, script: &mut Script, uptime_ms: u64) -> (Vec<Reading>, u64) {
         let mut readings = Vec::new();
         let at_ms = 1_000_000 + uptime_ms as i64;
-        let next = sampler.poll(uptime_ms, at_ms, &mut [script], |_, _, reading| {
-            readings.push(reading)
-        });
+        let next = sampler.poll(uptime_ms, at_ms, &mut [script], |_, _, reading| readings.push(reading));
         (readings, next)
     }
 
@@ -144,13 +128,7 @@ mod tests {
         assert_eq!((readings[0].at_ms, next), (1_000_050, 1050));
         assert_eq!(poll(&mut sampler, &mut script, 1049), (Vec::new(), 1050));
         let (readings, next) = poll(&mut sampler, &mut script, 1055);
-        assert_eq!(
-            readings
-                .iter()
-                .map(|r| (r.seq, r.value))
-                .collect::<Vec<_>>(),
-            [(2, 21.0), (3, 21.0)]
-        );
+        assert_eq!(readings.iter().map(|r| (r.seq, r.value)).collect::<Vec<_>>(), [(2, 21.0), (3, 21.0)]);
         assert_eq!(next, 2050, "a late poll does not shift the schedule");
         assert_eq!(sampler.missed_periods(), 0);
     }
@@ -161,11 +139,7 @@ mod tests {
         let mut script = Script(&[Err(SensorError::Checksum), Ok(20.0)], 0);
         let (readings, _) = poll(&mut sampler, &mut script, 0);
         assert_eq!(script.1, 1);
-        assert!(
-            readings
-                .iter()
-                .all(|r| r.quality == Quality::MISSING && r.value.is_nan())
-        );
+        assert!(readings.iter().all(|r| r.quality == Quality::MISSING && r.value.is_nan()));
         let (readings, _) = poll(&mut sampler, &mut script, 1000);
         assert_eq!((readings[0].seq, readings[0].quality), (2, Quality::GOOD));
     }

@@ -30,12 +30,7 @@ pub(crate) struct Stuffer<F: FnMut(&[u8])> {
 
 impl<F: FnMut(&[u8])> Stuffer<F> {
     pub(crate) fn new(out: F) -> Self {
-        Self {
-            block: [0; BLOCK_BYTES_MAX],
-            len: 1,
-            written: 0,
-            out,
-        }
+        Self { block: [0; BLOCK_BYTES_MAX], len: 1, written: 0, out }
     }
 
     pub(crate) fn write(&mut self, bytes: &[u8]) {
@@ -145,10 +140,7 @@ mod tests {
     fn the_plain_room_is_the_largest_that_fits() {
         for bytes in [2, 10, 255, 256, 257, 510, 5120, 131_072] {
             let plain = plain_bytes_max(bytes);
-            assert!(
-                stuffed_bytes_max(plain) <= bytes && stuffed_bytes_max(plain + 1) > bytes,
-                "{bytes}"
-            );
+            assert!(stuffed_bytes_max(plain) <= bytes && stuffed_bytes_max(plain + 1) > bytes, "{bytes}");
         }
     }
 }

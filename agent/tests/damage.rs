@@ -13,12 +13,7 @@ fn frames(count: u64) -> Vec<Vec<u8>> {
         for i in 0..20 {
             let value = (2000 + (i * i) % 17) as f64 / 100.0;
             let seq = frame * 20 + i;
-            let reading = Reading {
-                seq,
-                at_ms: 1000 * seq as i64,
-                value,
-                quality: Quality::GOOD,
-            };
+            let reading = Reading { seq, at_ms: 1000 * seq as i64, value, quality: Quality::GOOD };
             batch.push(series, &reading).unwrap();
         }
         let mut bytes = Vec::new();
@@ -70,18 +65,9 @@ fn errors_say_what_is_wrong() {
     let open = |bytes: &[u8]| Frame::open(&mut bytes.to_vec()).map(|frame| frame.seq());
     assert_eq!(open(&[]), Err(FrameError::Short { bytes: 0 }));
     assert_eq!(open(&[9, 1]), Err(FrameError::Stuffing));
-    assert!(matches!(
-        open(&stuffed(&[1, 1, 2, 3, 4, 5])),
-        Err(FrameError::Checksum { .. })
-    ));
-    assert_eq!(
-        open(&closed(&[2, 1, b'g'])),
-        Err(FrameError::Version { version: 2 })
-    );
-    assert_eq!(
-        open(&closed(&[1, 9, b'g'])),
-        Err(FrameError::Short { bytes: 7 })
-    );
+    assert!(matches!(open(&stuffed(&[1, 1, 2, 3, 4, 5])), Err(FrameError::Checksum { .. })));
+    assert_eq!(open(&closed(&[2, 1, b'g'])), Err(FrameError::Version { version: 2 }));
+    assert_eq!(open(&closed(&[1, 9, b'g'])), Err(FrameError::Short { bytes: 7 }));
 }
 
 fn stuffed(plain: &[u8]) -> Vec<u8> {

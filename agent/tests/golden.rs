@@ -15,45 +15,30 @@ type Wide = Batch<32, 8, 8192>;
 const START_MS: i64 = 1_767_225_600_000;
 
 fn good(seq: u64, at_ms: i64, value: f64) -> Reading {
-    Reading {
-        seq,
-        at_ms,
-        value,
-        quality: Quality::GOOD,
-    }
+    Reading { seq, at_ms, value, quality: Quality::GOOD }
 }
 
 /// A small generator of numbers, so that the cases are the same for ever.
 fn next(state: &mut u64) -> u64 {
-    *state = state
-        .wrapping_mul(6_364_136_223_846_793_005)
-        .wrapping_add(1_442_695_040_888_963_407);
+    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     *state >> 33
 }
 
 /// One climate sensor, once a second, with a gap and values that the range check flagged.
 fn climate(batch: &mut Wide) {
     let device = batch.device("bench-bme280", 3).unwrap();
-    let ids = ["temperature", "humidity", "pressure"]
-        .map(|channel| batch.series(device, channel).unwrap());
+    let ids = ["temperature", "humidity", "pressure"].map(|channel| batch.series(device, channel).unwrap());
     let mut state = 1;
     let mut values = [2153, 4512, 101_325_i64];
     for i in 0..300 {
         let channel = i as usize % 3;
         values[channel] += next(&mut state) as i64 % 7 - 3;
-        let mut reading = good(
-            i,
-            START_MS + (i / 3 * 1000) as i64,
-            values[channel] as f64 / 100.0,
-        );
+        let mut reading = good(i, START_MS + (i / 3 * 1000) as i64, values[channel] as f64 / 100.0);
         match i {
             90..93 => reading.quality = Quality::MISSING,
             150 => {
-                reading = Reading {
-                    value: 99.99,
-                    quality: Quality::OUT_OF_RANGE.with(Quality::STEP),
-                    ..reading
-                }
+                reading =
+                    Reading { value: 99.99, quality: Quality::OUT_OF_RANGE.with(Quality::STEP), ..reading }
             }
             _ => {}
         }
@@ -75,16 +60,10 @@ fn fleet(batch: &mut Wide) {
     for _ in 0..120 {
         let node = next(&mut state) as usize % 6;
         at_ms += 900 + next(&mut state) as i64 % 200;
-        for (channel, value) in [12_000 + next(&mut state) % 40, next(&mut state) % 5 * 125]
-            .into_iter()
-            .enumerate()
+        for (channel, value) in
+            [12_000 + next(&mut state) % 40, next(&mut state) % 5 * 125].into_iter().enumerate()
         {
-            batch
-                .push(
-                    ids[node][channel],
-                    &good(seqs[node], at_ms, value as f64 / 1000.0),
-                )
-                .unwrap();
+            batch.push(ids[node][channel], &good(seqs[node], at_ms, value as f64 / 1000.0)).unwrap();
             seqs[node] += 1;
         }
     }
@@ -118,9 +97,7 @@ fn odd(batch: &mut Wide) {
     for i in 0..120 {
         at_ms = at_ms.wrapping_add(steps[i % if i < 100 { 4 } else { steps.len() }]);
         seq = seq.wrapping_add(if i % 9 == 8 { u64::MAX - 100 } else { 1 });
-        batch
-            .push(id, &good(seq, at_ms, values[i * i % values.len()]))
-            .unwrap();
+        batch.push(id, &good(seq, at_ms, values[i * i % values.len()])).unwrap();
     }
 }
 
@@ -134,17 +111,9 @@ fn drops(batch: &mut Wide) {
 fn text(bytes: &mut [u8]) -> String {
     let frame = Frame::open(bytes).unwrap();
     let mut out = String::new();
-    let drops = Drop::ALL
-        .map(|cause| frame.dropped(cause).to_string())
-        .join(",");
+    let drops = Drop::ALL.map(|cause| frame.dropped(cause).to_string()).join(",");
     let (boot, seq, sealed_ms) = (frame.boot(), frame.seq(), frame.sealed_ms());
-    writeln!(
-        out,
-        "{} {boot} {seq} {sealed_ms} {} {drops}",
-        frame.gateway(),
-        frame.readings()
-    )
-    .unwrap();
+    writeln!(out, "{} {boot} {seq} {sealed_ms} {} {drops}", frame.gateway(), frame.readings()).unwrap();
     let mut decoder = Decoder::<32, 8>::new();
     decoder.start(&frame);
     while let Some((series, r)) = decoder.next(&frame).unwrap() {
@@ -153,12 +122,7 @@ fn text(bytes: &mut [u8]) -> String {
             true => "-".to_owned(),
             false => format!("{:016x}", r.value.to_bits()),
         };
-        writeln!(
-            out,
-            "{device} {boot} {channel} {} {} {value} {}",
-            r.seq, r.at_ms, r.quality.0
-        )
-        .unwrap();
+        writeln!(out, "{device} {boot} {channel} {} {} {value} {}", r.seq, r.at_ms, r.quality.0).unwrap();
     }
     out
 }
@@ -173,10 +137,7 @@ fn check(name: &str, fill: fn(&mut Wide)) {
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
 
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1");
-    let (hex_path, text_path) = (
-        folder.join(format!("{name}.hex")),
-        folder.join(format!("{name}.txt")),
-    );
+    let (hex_path, text_path) = (folder.join(format!("{name}.hex")), folder.join(format!("{name}.txt")));
     if std::env::var_os("INGOT_WRITE_GOLDEN").is_some() && !hex_path.exists() {
         std::fs::write(&hex_path, &hex).unwrap();
         std::fs::write(&text_path, text(&mut bytes.clone())).unwrap();

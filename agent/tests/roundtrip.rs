@@ -1,9 +1,7 @@
 //! What is pushed comes back: every reading, bit for bit, in order, however odd its values are.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use ingot_agent::{
-    Batch, DeclareError, Decoder, Drop, Frame, PushError, Quality, Reading, SeriesId,
-};
+use ingot_agent::{Batch, DeclareError, Decoder, Drop, Frame, PushError, Quality, Reading, SeriesId};
 use proptest::prelude::*;
 
 type Small = Batch<12, 4, 2048>;
@@ -16,10 +14,7 @@ fn seal<const S: usize, const D: usize, const B: usize>(batch: &mut Batch<S, D, 
     let sealed = batch.seal(1_767_225_600_000, |part| bytes.extend_from_slice(part));
     assert_eq!(sealed.bytes, bytes.len());
     assert!(bytes.len() <= B);
-    assert_eq!(
-        bytes.iter().position(|byte| *byte == 0),
-        Some(bytes.len() - 1)
-    );
+    assert_eq!(bytes.iter().position(|byte| *byte == 0), Some(bytes.len() - 1));
     bytes
 }
 
@@ -44,15 +39,7 @@ fn row(
     r: &Reading,
 ) -> (String, u64, String, u64, i64, Option<u64>, u8) {
     let value = (!r.quality.contains(Quality::MISSING)).then_some(r.value.to_bits());
-    (
-        device.to_owned(),
-        boot,
-        channel.to_owned(),
-        r.seq,
-        r.at_ms,
-        value,
-        r.quality.0,
-    )
+    (device.to_owned(), boot, channel.to_owned(), r.seq, r.at_ms, value, r.quality.0)
 }
 
 fn value() -> impl Strategy<Value = f64> {
@@ -113,12 +100,7 @@ proptest! {
 }
 
 fn reading(seq: u64) -> Reading {
-    Reading {
-        seq,
-        at_ms: seq as i64 * 1000,
-        value: seq as f64 / 4.0,
-        quality: Quality::GOOD,
-    }
+    Reading { seq, at_ms: seq as i64 * 1000, value: seq as f64 / 4.0, quality: Quality::GOOD }
 }
 
 #[test]
@@ -129,10 +111,8 @@ fn a_push_that_fails_leaves_the_batch_as_it_was() {
     let late = batch.series(device, &"x".repeat(64)).unwrap();
     let mut seq = 0;
     // Worst values, so that the batch fills without being predictable.
-    let odd = |seq: u64| Reading {
-        value: f64::from_bits(seq.wrapping_mul(0x9E37_79B9_7F4A_7C15)),
-        ..reading(seq)
-    };
+    let odd =
+        |seq: u64| Reading { value: f64::from_bits(seq.wrapping_mul(0x9E37_79B9_7F4A_7C15)), ..reading(seq) };
     while batch.push(known, &odd(seq)).is_ok() {
         seq += 1;
     }
@@ -141,12 +121,7 @@ fn a_push_that_fails_leaves_the_batch_as_it_was() {
     assert_eq!(batch.push(late, &odd(seq)), Err(PushError::Full));
     assert_eq!(before, (batch.readings(), batch.bytes()));
     let found = decode(&seal(&mut batch));
-    assert_eq!(
-        found,
-        (0..seq)
-            .map(|seq| row("d", 1, "known", &odd(seq)))
-            .collect::<Vec<_>>()
-    );
+    assert_eq!(found, (0..seq).map(|seq| row("d", 1, "known", &odd(seq))).collect::<Vec<_>>());
     batch.push(late, &odd(seq)).unwrap();
 }
 
@@ -158,21 +133,12 @@ fn an_empty_batch_takes_the_longest_names_and_worst_values() {
     for cause in Drop::ALL {
         batch.count_drop(cause, u64::MAX);
     }
-    let worst = Reading {
-        seq: u64::MAX,
-        at_ms: i64::MIN,
-        value: f64::from_bits(u64::MAX),
-        quality: Quality(0xFB),
-    };
+    let worst =
+        Reading { seq: u64::MAX, at_ms: i64::MIN, value: f64::from_bits(u64::MAX), quality: Quality(0xFB) };
     batch.push(series, &worst).unwrap();
     assert_eq!(
         decode(&seal(&mut batch)),
-        [row(
-            &"aZ9-".repeat(16),
-            u64::MAX / 3,
-            &"._xY".repeat(16),
-            &worst
-        )]
+        [row(&"aZ9-".repeat(16), u64::MAX / 3, &"._xY".repeat(16), &worst)]
     );
 }
 
@@ -180,21 +146,11 @@ fn an_empty_batch_takes_the_longest_names_and_worst_values() {
 fn a_full_table_says_so_and_an_unknown_id_is_refused() {
     let mut batch = Box::new(Batch::<2, 1, 2048>::new("g", 1).unwrap());
     let device = batch.device("d", 1).unwrap();
-    assert_eq!(
-        batch.device("d", 2),
-        Err(DeclareError::TableFull { max: 1 })
-    );
+    assert_eq!(batch.device("d", 2), Err(DeclareError::TableFull { max: 1 }));
     let first = batch.series(device, "a").unwrap();
     let second = batch.series(device, "b").unwrap();
-    assert_eq!(
-        batch.series(device, "c"),
-        Err(DeclareError::TableFull { max: 2 })
-    );
-    assert_eq!(
-        batch.series(device, "a"),
-        Ok(first),
-        "a known name needs no room"
-    );
+    assert_eq!(batch.series(device, "c"), Err(DeclareError::TableFull { max: 2 }));
+    assert_eq!(batch.series(device, "a"), Ok(first), "a known name needs no room");
     batch.push(second, &reading(0)).unwrap();
     assert_eq!(batch.clear_tables().unwrap_err().readings, 1);
     seal(&mut batch);
@@ -206,11 +162,7 @@ fn a_full_table_says_so_and_an_unknown_id_is_refused() {
 #[test]
 fn bad_names_are_refused() {
     for name in ["", "a b", "ä", "a/b", &"x".repeat(65)] {
-        assert_eq!(
-            Small::new(name, 1).err(),
-            Some(DeclareError::Name),
-            "{name}"
-        );
+        assert_eq!(Small::new(name, 1).err(), Some(DeclareError::Name), "{name}");
         let mut batch = Box::new(Small::new("g", 1).unwrap());
         assert_eq!(batch.device(name, 1), Err(DeclareError::Name));
     }
@@ -225,15 +177,9 @@ fn the_header_carries_identity_and_drops_and_starts_anew() {
     for (bytes, seq, dropped) in [(first, 0, 5), (second, 1, 0)] {
         let mut stuffed = bytes[..bytes.len() - 1].to_vec();
         let frame = Frame::open(&mut stuffed).unwrap();
-        assert_eq!(
-            (frame.gateway(), frame.boot(), frame.seq(), frame.readings()),
-            ("gateway-01", 7, seq, 0)
-        );
+        assert_eq!((frame.gateway(), frame.boot(), frame.seq(), frame.readings()), ("gateway-01", 7, seq, 0));
         assert_eq!(frame.sealed_ms(), 1_767_225_600_000);
-        assert_eq!(
-            (frame.dropped(Drop::Malformed), frame.dropped(Drop::Range)),
-            (dropped, 0)
-        );
+        assert_eq!((frame.dropped(Drop::Malformed), frame.dropped(Drop::Range)), (dropped, 0));
         assert_eq!(decode(&bytes), []);
     }
 }

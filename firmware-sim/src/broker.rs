@@ -149,11 +149,7 @@ impl Broker {
                 shared.outage(lasts).await;
             }));
         }
-        Ok(Self {
-            addr,
-            shared,
-            tasks,
-        })
+        Ok(Self { addr, shared, tasks })
     }
 
     /// Where it listens.
@@ -196,9 +192,7 @@ impl Broker {
 
     /// Drops all connections and stops listening.
     pub fn stop(&self) {
-        self.shared
-            .service
-            .send_modify(|service| service.stopped = true);
+        self.shared.service.send_modify(|service| service.stopped = true);
         self.tasks.iter().for_each(JoinHandle::abort);
     }
 }

@@ -51,9 +51,7 @@ fn parse_rate(text: &str) -> Result<f64, String> {
 
 /// The clock: milliseconds since 1970-01-01 UTC.
 fn now_ms() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 

@@ -66,10 +66,7 @@ impl VirtualDevice {
             Model::Weather => Box::new(Bme280::new(bus, bme280::Bme280::ADDRESS, NoDelay)),
             Model::Machine => Box::new(Sht4x::new(bus, NoDelay)),
         };
-        let analog = Analog {
-            site,
-            now_ms: now_ms.clone(),
-        };
+        let analog = Analog { site, now_ms: now_ms.clone() };
         let channels = climate.channels().len() + analog.channels().len();
         // A cast from float to integer saturates, so any rate gives a period.
         let period_ms = (channels as f64 * 1000.0 / rate).round() as u32;
@@ -108,19 +105,17 @@ impl VirtualDevice {
         let started_ms = *self.started_ms.get_or_insert(now_ms);
         let uptime_ms = now_ms.saturating_sub(started_ms).max(0).cast_unsigned();
         let sensors: &mut [&mut dyn Sensor; 2] = &mut [&mut *self.climate, &mut self.analog];
-        let due_ms = self
-            .sampler
-            .poll(uptime_ms, now_ms, sensors, |_, channel, reading| {
-                let missing = reading.quality.contains(Quality::MISSING);
-                emit(Sample {
-                    device: self.name.clone(),
-                    boot: self.boot,
-                    seq: reading.seq,
-                    channel: channel_name(channel.channel),
-                    at_ms: reading.at_ms,
-                    value: (!missing).then_some(reading.value),
-                });
+        let due_ms = self.sampler.poll(uptime_ms, now_ms, sensors, |_, channel, reading| {
+            let missing = reading.quality.contains(Quality::MISSING);
+            emit(Sample {
+                device: self.name.clone(),
+                boot: self.boot,
+                seq: reading.seq,
+                channel: channel_name(channel.channel),
+                at_ms: reading.at_ms,
+                value: (!missing).then_some(reading.value),
             });
+        });
         started_ms.saturating_add_unsigned(due_ms)
     }
 }
@@ -130,9 +125,7 @@ fn channel_name(name: &'static str) -> Arc<str> {
     thread_local! {
         static NAMES: [Arc<str>; Channel::ALL.len()] = Channel::ALL.map(|channel| channel.name().into());
     }
-    NAMES
-        .with(|names| names.iter().find(|known| ***known == *name).cloned())
-        .unwrap_or_else(|| name.into())
+    NAMES.with(|names| names.iter().find(|known| ***known == *name).cloned()).unwrap_or_else(|| name.into())
 }
 
 /// Inputs without a chip: read straight from the world, at the resolution of their channel.
@@ -148,10 +141,7 @@ impl Sensor for Analog {
 
     fn read(&mut self, values: &mut [f64]) -> Result<(), SensorError> {
         let now_ms = self.now_ms.load(Ordering::Relaxed);
-        for (value, channel) in values
-            .iter_mut()
-            .zip([Channel::Voltage, Channel::Vibration])
-        {
+        for (value, channel) in values.iter_mut().zip([Channel::Voltage, Channel::Vibration]) {
             *value = round(self.site.value(channel, now_ms), channel.decimals());
         }
         Ok(())
@@ -185,14 +175,8 @@ mod tests {
             let mut device = VirtualDevice::new(1, "sim-0001", model, 10.0);
             let samples = readings(&mut device, 60_000);
             assert_eq!(samples.len(), 600);
-            assert!(
-                samples
-                    .iter()
-                    .zip(0..)
-                    .all(|(sample, seq)| sample.seq == seq)
-            );
-            let names: std::collections::HashSet<_> =
-                samples.iter().map(|sample| &*sample.channel).collect();
+            assert!(samples.iter().zip(0..).all(|(sample, seq)| sample.seq == seq));
+            let names: std::collections::HashSet<_> = samples.iter().map(|sample| &*sample.channel).collect();
             assert_eq!(names.len(), channels);
         }
     }
@@ -203,31 +187,18 @@ mod tests {
         for model in [Model::Weather, Model::Machine] {
             let mut device = VirtualDevice::new(1, "sim-0001", model, 1.0);
             for sample in readings(&mut device, 3_600_000) {
-                let channel = Channel::ALL
-                    .into_iter()
-                    .find(|c| *c.name() == *sample.channel);
+                let channel = Channel::ALL.into_iter().find(|c| *c.name() == *sample.channel);
                 let truth = channel.map(|channel| site.value(channel, sample.at_ms));
-                let error = sample
-                    .value
-                    .zip(truth)
-                    .map(|(read, truth)| (read - truth).abs());
+                let error = sample.value.zip(truth).map(|(read, truth)| (read - truth).abs());
                 // Chip and rounding together: twice the channel's resolution.
-                assert!(
-                    error.is_some_and(|error| error < 0.02),
-                    "{sample:?} {truth:?}"
-                );
+                assert!(error.is_some_and(|error| error < 0.02), "{sample:?} {truth:?}");
             }
         }
     }
 
     #[test]
     fn the_same_seed_gives_the_same_device() {
-        let run = |seed| {
-            readings(
-                &mut VirtualDevice::new(seed, "d", Model::Weather, 2.0),
-                60_000,
-            )
-        };
+        let run = |seed| readings(&mut VirtualDevice::new(seed, "d", Model::Weather, 2.0), 60_000);
         assert_eq!(run(3), run(3));
         assert_ne!(run(3), run(4));
     }

@@ -122,12 +122,7 @@ pub struct FaultInjector {
 impl FaultInjector {
     /// Faults that follow from `seed`; give each device one of its own.
     pub fn new(profile: FaultProfile, seed: u64) -> Self {
-        Self {
-            profile,
-            random: fastrand::Rng::with_seed(seed),
-            episode: None,
-            sent: VecDeque::new(),
-        }
+        Self { profile, random: fastrand::Rng::with_seed(seed), episode: None, sent: VecDeque::new() }
     }
 
     /// Spoils the sample or leaves it. Gives an earlier sample where the device sends one again.
@@ -155,35 +150,18 @@ impl FaultInjector {
     }
 
     fn begin_episode(&mut self, sample: &Sample) {
-        let FaultProfile {
-            stuck,
-            dropout,
-            drift,
-            lasts,
-            ..
-        } = self.profile;
-        for (fault, chance) in [
-            (Lasting::Stuck, stuck),
-            (Lasting::Dropout, dropout),
-            (Lasting::Drift, drift),
-        ] {
+        let FaultProfile { stuck, dropout, drift, lasts, .. } = self.profile;
+        for (fault, chance) in [(Lasting::Stuck, stuck), (Lasting::Dropout, dropout), (Lasting::Drift, drift)]
+        {
             if self.hits(chance) && self.episode.is_none() && lasts > 0 {
                 let channel = sample.channel.clone();
-                self.episode = Some(Episode {
-                    fault,
-                    channel,
-                    readings: 0,
-                });
+                self.episode = Some(Episode { fault, channel, readings: 0 });
             }
         }
     }
 
     fn continue_episode(&mut self, sample: &mut Sample, counts: &mut FaultCounts) {
-        let Some(episode) = self
-            .episode
-            .as_mut()
-            .filter(|e| e.channel == sample.channel)
-        else {
+        let Some(episode) = self.episode.as_mut().filter(|e| e.channel == sample.channel) else {
             return;
         };
         episode.readings += 1;
@@ -198,9 +176,7 @@ impl FaultInjector {
             }
             Lasting::Drift => {
                 let offset = DRIFT_STEP * f64::from(episode.readings);
-                sample.value = sample
-                    .value
-                    .map(|value| round(value + offset, DRIFT_DECIMALS));
+                sample.value = sample.value.map(|value| round(value + offset, DRIFT_DECIMALS));
                 counts.drifted += 1;
             }
         }
@@ -250,10 +226,7 @@ mod tests {
     }
 
     fn only(change: impl Fn(&mut FaultProfile)) -> FaultProfile {
-        let mut profile = FaultProfile {
-            lasts: 10,
-            ..FaultProfile::OFF
-        };
+        let mut profile = FaultProfile { lasts: 10, ..FaultProfile::OFF };
         change(&mut profile);
         profile
     }
@@ -261,10 +234,7 @@ mod tests {
     #[test]
     fn off_changes_nothing() {
         let (out, again, counts) = run(FaultProfile::OFF, 1000);
-        assert!(
-            out.iter()
-                .all(|sample| sample.value == Some(20.0) && &*sample.channel == "temperature")
-        );
+        assert!(out.iter().all(|sample| sample.value == Some(20.0) && &*sample.channel == "temperature"));
         assert!(again.is_empty());
         assert_eq!(counts, FaultCounts::default());
     }
@@ -274,10 +244,7 @@ mod tests {
         let (out, again, counts) = run(FaultProfile::TYPICAL, 100_000);
         let count = |is: fn(&Sample) -> bool| out.iter().filter(|s| is(s)).count() as u64;
         assert_eq!(count(|s| s.value == Some(SPIKE_VALUE)), counts.spikes);
-        assert_eq!(
-            count(|s| &*s.channel == UNKNOWN_CHANNEL),
-            counts.unknown_channels
-        );
+        assert_eq!(count(|s| &*s.channel == UNKNOWN_CHANNEL), counts.unknown_channels);
         assert_eq!(count(|s| s.at_ms > FUTURE_MS), counts.future_times);
         assert_eq!(again.len() as u64, counts.resends);
         // Spikes hide some of these.
@@ -290,10 +257,7 @@ mod tests {
             ("resends", counts.resends, 1000),
             ("missing", counts.missing, 500),
         ] {
-            assert!(
-                found > want / 2 && found < want * 2,
-                "{kind}: {found} for {want}"
-            );
+            assert!(found > want / 2 && found < want * 2, "{kind}: {found} for {want}");
         }
     }
 

@@ -61,9 +61,7 @@ pub struct Fleet {
 impl Fleet {
     /// Builds the devices.
     pub fn new(config: &FleetConfig) -> Self {
-        let nodes: Vec<Node> = (1..=config.devices)
-            .map(|number| node(config, number))
-            .collect();
+        let nodes: Vec<Node> = (1..=config.devices).map(|number| node(config, number)).collect();
         let due = nodes
             .iter()
             .enumerate()
@@ -75,9 +73,7 @@ impl Fleet {
         Self {
             nodes,
             due,
-            end_ms: config
-                .start_ms
-                .saturating_add_unsigned(config.seconds.saturating_mul(1000)),
+            end_ms: config.start_ms.saturating_add_unsigned(config.seconds.saturating_mul(1000)),
             ready: VecDeque::new(),
             counts: FaultCounts::default(),
         }
@@ -92,11 +88,7 @@ impl Fleet {
 /// The device of this number: odd ones are weather nodes, even ones machine nodes.
 fn node(config: &FleetConfig, number: u32) -> Node {
     let name = format!("sim-{number:04}");
-    let model = if number % 2 == 1 {
-        Model::Weather
-    } else {
-        Model::Machine
-    };
+    let model = if number % 2 == 1 { Model::Weather } else { Model::Machine };
     let device = VirtualDevice::new(config.seed, &name, model, config.rate);
     let faults = FaultInjector::new(config.faults, noise::mix(device.boot()));
     Node { device, faults }
@@ -111,16 +103,8 @@ impl Iterator for Fleet {
             let Node { device, faults } = &mut self.nodes[index];
             let next_ms = device.poll(sent_ms, |mut sample| {
                 let again = faults.apply(&mut sample, &mut self.counts);
-                self.ready.push_back(Emission {
-                    sample,
-                    sent_ms,
-                    resend: false,
-                });
-                let again = again.map(|sample| Emission {
-                    sample,
-                    sent_ms,
-                    resend: true,
-                });
+                self.ready.push_back(Emission { sample, sent_ms, resend: false });
+                let again = again.map(|sample| Emission { sample, sent_ms, resend: true });
                 self.ready.extend(again);
             });
             self.due.push(Reverse((next_ms, index)));
@@ -138,14 +122,7 @@ mod tests {
     use crate::ndjson;
 
     fn config(faults: FaultProfile) -> FleetConfig {
-        FleetConfig {
-            devices: 20,
-            seed: 42,
-            rate: 5.0,
-            start_ms: 1_767_225_600_000,
-            seconds: 60,
-            faults,
-        }
+        FleetConfig { devices: 20, seed: 42, rate: 5.0, start_ms: 1_767_225_600_000, seconds: 60, faults }
     }
 
     fn bytes(config: &FleetConfig) -> Vec<u8> {
@@ -186,21 +163,7 @@ mod tests {
     #[test]
     fn a_fleet_without_devices_or_time_is_silent() {
         let config = config(FaultProfile::OFF);
-        assert_eq!(
-            Fleet::new(&FleetConfig {
-                devices: 0,
-                ..config
-            })
-            .count(),
-            0
-        );
-        assert_eq!(
-            Fleet::new(&FleetConfig {
-                seconds: 0,
-                ..config
-            })
-            .count(),
-            0
-        );
+        assert_eq!(Fleet::new(&FleetConfig { devices: 0, ..config }).count(), 0);
+        assert_eq!(Fleet::new(&FleetConfig { seconds: 0, ..config }).count(), 0);
     }
 }

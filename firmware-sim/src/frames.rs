@@ -28,12 +28,7 @@ impl<W: Write> FrameWriter<W> {
     /// # Errors
     /// The device's name cannot be carried.
     pub fn new(out: W, device: &str, boot: u64, age_ms_max: i64) -> Result<Self, DeclareError> {
-        Ok(Self {
-            out,
-            batch: Box::new(Batch::new(device, boot)?),
-            age_ms_max,
-            oldest_ms: None,
-        })
+        Ok(Self { out, batch: Box::new(Batch::new(device, boot)?), age_ms_max, oldest_ms: None })
     }
 
     /// Adds a sample, after sealing a batch that is full.
@@ -47,14 +42,8 @@ impl<W: Write> FrameWriter<W> {
                 None => Quality::MISSING,
             },
         };
-        let device = self
-            .batch
-            .device(&sample.device, sample.boot)
-            .map_err(io::Error::other)?;
-        let series = self
-            .batch
-            .series(device, &sample.channel)
-            .map_err(io::Error::other)?;
+        let device = self.batch.device(&sample.device, sample.boot).map_err(io::Error::other)?;
+        let series = self.batch.series(device, &sample.channel).map_err(io::Error::other)?;
         let mut pushed = self.batch.push(series, &reading);
         if pushed == Err(PushError::Full) {
             self.seal(sample.at_ms)?;
@@ -67,9 +56,7 @@ impl<W: Write> FrameWriter<W> {
     /// Seals the batch if its first reading is old enough.
     pub fn seal_if_due(&mut self, now_ms: i64) -> io::Result<()> {
         match self.oldest_ms {
-            Some(oldest_ms) if now_ms.saturating_sub(oldest_ms) >= self.age_ms_max => {
-                self.seal(now_ms)
-            }
+            Some(oldest_ms) if now_ms.saturating_sub(oldest_ms) >= self.age_ms_max => self.seal(now_ms),
             _ => Ok(()),
         }
     }
@@ -119,10 +106,7 @@ mod tests {
         let (mut input, mut decoded, mut count) = (&bytes[..], Vec::new(), 0);
         while let Some(cut) = reader.read(&mut input) {
             let frame = Frame::open(cut.stuffed).unwrap();
-            assert_eq!(
-                (frame.gateway(), frame.boot(), frame.seq()),
-                ("pump-7", 9, count)
-            );
+            assert_eq!((frame.gateway(), frame.boot(), frame.seq()), ("pump-7", 9, count));
             count += 1;
             decoder.start(&frame);
             while let Some((series, reading)) = decoder.next(&frame).unwrap() {

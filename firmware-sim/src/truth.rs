@@ -28,14 +28,7 @@ impl<W: Write> TruthWriter<W> {
 
     /// Adds a reading.
     pub fn write(&mut self, sample: &Sample) -> io::Result<()> {
-        let Sample {
-            device,
-            boot,
-            seq,
-            channel,
-            at_ms,
-            value,
-        } = sample;
+        let Sample { device, boot, seq, channel, at_ms, value } = sample;
         write!(self.out, "{device}\t{boot}\t{seq}\t{channel}\t{at_ms}\t")?;
         match value {
             Some(value) => writeln!(self.out, "{:016x}", value.to_bits()),
@@ -86,17 +79,8 @@ pub struct TruthReader<R> {
 impl<R: BufRead> TruthReader<R> {
     /// Checks the header.
     pub fn new(input: R) -> Result<Self, TruthError> {
-        let mut reader = Self {
-            input,
-            text: String::new(),
-            line: 0,
-            names: HashSet::new(),
-        };
-        if reader.read_line()? && reader.text == HEADER {
-            Ok(reader)
-        } else {
-            Err(TruthError::Header)
-        }
+        let mut reader = Self { input, text: String::new(), line: 0, names: HashSet::new() };
+        if reader.read_line()? && reader.text == HEADER { Ok(reader) } else { Err(TruthError::Header) }
     }
 
     /// Reads a line without its end into `text`; false at the end of the file. A line without
@@ -111,10 +95,7 @@ impl<R: BufRead> TruthReader<R> {
         }
         match self.text.pop() {
             Some('\n') => Ok(true),
-            _ => Err(TruthError::Line {
-                line,
-                column: "end",
-            }),
+            _ => Err(TruthError::Line { line, column: "end" }),
         }
     }
 
@@ -185,9 +166,7 @@ mod tests {
 
     fn written(samples: &[Sample]) -> Vec<u8> {
         let mut writer = TruthWriter::new(Vec::new()).unwrap();
-        samples
-            .iter()
-            .for_each(|sample| writer.write(sample).unwrap());
+        samples.iter().for_each(|sample| writer.write(sample).unwrap());
         writer.finish().unwrap()
     }
 
@@ -216,13 +195,7 @@ mod tests {
         bytes.truncate(bytes.len() - 4);
         let last = TruthReader::new(&bytes[..]).unwrap().last().unwrap();
         assert!(matches!(last, Err(TruthError::Line { line: 3, .. })));
-        assert!(matches!(
-            TruthReader::new(&b"x\n"[..]),
-            Err(TruthError::Header)
-        ));
-        assert!(matches!(
-            TruthReader::new(&b""[..]),
-            Err(TruthError::Header)
-        ));
+        assert!(matches!(TruthReader::new(&b"x\n"[..]), Err(TruthError::Header)));
+        assert!(matches!(TruthReader::new(&b""[..]), Err(TruthError::Header)));
     }
 }

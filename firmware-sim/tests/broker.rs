@@ -8,8 +8,7 @@ use std::time::Duration;
 use ingot_sim::broker::{PAYLOAD_BYTES_MAX, QUEUE_MESSAGES_MAX};
 use ingot_sim::{Broker, BrokerFaults, Outage};
 use rumqttc::{
-    AsyncClient, BrokerSessionResumePolicy, Event, EventLoop, MqttOptions, Packet, PublishOptions,
-    QoS,
+    AsyncClient, BrokerSessionResumePolicy, Event, EventLoop, MqttOptions, Packet, PublishOptions, QoS,
 };
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
@@ -69,11 +68,9 @@ async fn subscriber(broker: &Broker, filter: &str) -> (AsyncClient, mpsc::Unboun
 }
 
 async fn wait_for(seen: &mut mpsc::UnboundedReceiver<Seen>, wanted: impl Fn(&Seen) -> bool) {
-    timeout(PATIENCE, async {
-        while !wanted(&seen.recv().await.expect("the event loop runs")) {}
-    })
-    .await
-    .expect("the event comes in time");
+    timeout(PATIENCE, async { while !wanted(&seen.recv().await.expect("the event loop runs")) {} })
+        .await
+        .expect("the event comes in time");
 }
 
 /// Publishes the numbers below `count`, as fast as the client takes them.
@@ -82,10 +79,7 @@ fn publish(client: AsyncClient, count: u32) {
         for number in 0..count {
             let payload = number.to_be_bytes().to_vec();
             let options = PublishOptions::new(QoS::AtLeastOnce);
-            client
-                .publish(format!("test/{number}"), payload, options)
-                .await
-                .unwrap();
+            client.publish(format!("test/{number}"), payload, options).await.unwrap();
         }
         // The client must live until its requests are through.
         sleep(PATIENCE).await;
@@ -122,23 +116,14 @@ async fn a_message_reaches_whom_it_concerns() {
     let times = received(&mut seen, 200).await;
     assert!(times.values().all(|times| *times == 1));
     let stats = broker.stats();
-    assert_eq!(
-        (stats.published, stats.pubacks, stats.delivered),
-        (200, 200, 200)
-    );
+    assert_eq!((stats.published, stats.pubacks, stats.delivered), (200, 200, 200));
     assert_eq!(broker.queued(), 0);
 }
 
 #[tokio::test]
 async fn nothing_is_lost_in_outages() {
-    let outage = |after| Outage {
-        after: Duration::from_millis(after),
-        lasts: Duration::from_millis(200),
-    };
-    let faults = BrokerFaults {
-        outages: vec![outage(300), outage(800)],
-        ..BrokerFaults::default()
-    };
+    let outage = |after| Outage { after: Duration::from_millis(after), lasts: Duration::from_millis(200) };
+    let faults = BrokerFaults { outages: vec![outage(300), outage(800)], ..BrokerFaults::default() };
     let broker = Broker::start(faults).await.unwrap();
     let (_client, mut seen) = subscriber(&broker, "test/#").await;
     let (sender, events) = client(&broker, "publisher");
@@ -173,40 +158,27 @@ async fn an_outage_on_demand_refuses_and_then_ends() {
 
 #[tokio::test]
 async fn every_nth_message_comes_twice() {
-    let faults = BrokerFaults {
-        duplicate_every: NonZeroU64::new(10),
-        ..BrokerFaults::default()
-    };
+    let faults = BrokerFaults { duplicate_every: NonZeroU64::new(10), ..BrokerFaults::default() };
     let broker = Broker::start(faults).await.unwrap();
     let (_client, mut seen) = subscriber(&broker, "test/#").await;
     let (sender, events) = client(&broker, "publisher");
     let _acks = drive(events);
     publish(sender, 100);
     let times = received(&mut seen, 100).await;
-    let twice: Vec<u32> = times
-        .iter()
-        .filter(|(_, n)| **n == 2)
-        .map(|(k, _)| *k)
-        .collect();
+    let twice: Vec<u32> = times.iter().filter(|(_, n)| **n == 2).map(|(k, _)| *k).collect();
     assert_eq!(twice, [9, 19, 29, 39, 49, 59, 69, 79, 89, 99]);
 }
 
 #[tokio::test]
 async fn a_lost_puback_costs_a_repeat_and_no_message() {
-    let faults = BrokerFaults {
-        lost_puback_every: NonZeroU64::new(50),
-        ..BrokerFaults::default()
-    };
+    let faults = BrokerFaults { lost_puback_every: NonZeroU64::new(50), ..BrokerFaults::default() };
     let broker = Broker::start(faults).await.unwrap();
     let (_client, mut seen) = subscriber(&broker, "test/#").await;
     let (sender, events) = client(&broker, "publisher");
     let _acks = drive(events);
     publish(sender, 500);
     let times = received(&mut seen, 500).await;
-    assert!(
-        times.values().any(|times| *times > 1),
-        "the lost one is sent again"
-    );
+    assert!(times.values().any(|times| *times > 1), "the lost one is sent again");
     assert!(broker.stats().pubacks_lost >= 10);
 }
 
@@ -231,10 +203,7 @@ async fn a_full_queue_holds_the_publisher_back() {
     sleep(Duration::from_secs(8)).await;
     assert_eq!(broker.queued(), QUEUE_MESSAGES_MAX);
     assert_eq!(broker.stats().pubacks, QUEUE_MESSAGES_MAX as u64);
-    assert!(
-        acks.try_recv().is_err(),
-        "no further PUBACK, no lost connection"
-    );
+    assert!(acks.try_recv().is_err(), "no further PUBACK, no lost connection");
 
     let (_client, events) = client(&broker, "subscriber");
     let times = received(&mut drive(events), total).await;
@@ -248,10 +217,7 @@ async fn a_payload_over_the_limit_ends_the_connection() {
     let (client, mut seen) = subscriber(&broker, "test/#").await;
     for bytes in [PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MAX + 1] {
         let options = PublishOptions::new(QoS::AtMostOnce);
-        client
-            .publish("other", vec![0; bytes], options)
-            .await
-            .unwrap();
+        client.publish("other", vec![0; bytes], options).await.unwrap();
     }
     wait_for(&mut seen, |event| matches!(event, Seen::Lost)).await;
     assert_eq!(broker.stats().published, 1);
@@ -284,9 +250,7 @@ async fn bytes_that_are_not_mqtt_harm_nobody() {
         let _ = socket.write_all(&noise).await;
         let _ = socket.shutdown().await;
         let mut answer = Vec::new();
-        let _ = timeout(PATIENCE, socket.read_to_end(&mut answer))
-            .await
-            .expect("closed");
+        let _ = timeout(PATIENCE, socket.read_to_end(&mut answer)).await.expect("closed");
     }
     let (_client, _seen) = subscriber(&broker, "test/#").await;
     assert_eq!(broker.stats().connects, 1);

@@ -11,10 +11,7 @@ use ingot_sim::Sample;
 use ingot_sim::truth::TruthReader;
 
 fn ingot_sim(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_ingot-sim"))
-        .args(args)
-        .output()
-        .unwrap()
+    Command::new(env!("CARGO_BIN_EXE_ingot-sim")).args(args).output().unwrap()
 }
 
 fn text(path: &Path) -> &str {
@@ -36,10 +33,7 @@ fn sample(line: &str) -> Sample {
 #[test]
 fn the_truth_is_what_was_emitted_without_the_resends() {
     let folder = tempfile::tempdir().unwrap();
-    let (out, truth) = (
-        folder.path().join("readings.ndjson"),
-        folder.path().join("truth.tsv"),
-    );
+    let (out, truth) = (folder.path().join("readings.ndjson"), folder.path().join("truth.tsv"));
     let run = ingot_sim(&[
         "fleet",
         "--devices",
@@ -105,36 +99,18 @@ fn without_faults_every_reading_is_in_range() {
             "vibration" => (0.0, 50.0),
             other => panic!("unknown channel {other}"),
         };
-        assert!(
-            sample
-                .value
-                .is_some_and(|value| value >= min && value <= max),
-            "{sample:?}"
-        );
+        assert!(sample.value.is_some_and(|value| value >= min && value <= max), "{sample:?}");
     }
 }
 
 #[test]
 fn a_device_counts_from_zero_and_stops_in_time() {
-    let run = ingot_sim(&[
-        "device",
-        "--name",
-        "pump-7",
-        "--rate",
-        "50",
-        "--seconds",
-        "1",
-    ]);
+    let run = ingot_sim(&["device", "--name", "pump-7", "--rate", "50", "--seconds", "1"]);
     assert!(run.status.success());
     let lines = String::from_utf8(run.stdout).unwrap();
     let samples: Vec<_> = lines.lines().map(sample).collect();
     assert_eq!(samples.len(), 50);
-    assert!(
-        samples
-            .iter()
-            .zip(0..)
-            .all(|(s, seq)| s.seq == seq && &*s.device == "pump-7")
-    );
+    assert!(samples.iter().zip(0..).all(|(s, seq)| s.seq == seq && &*s.device == "pump-7"));
 }
 
 #[test]
@@ -167,10 +143,7 @@ fn ten_thousand_devices_fit() {
     use ingot_sim::{FaultProfile, Fleet, FleetConfig};
     let resident_kb = || -> u64 {
         let status = fs::read_to_string("/proc/self/status").unwrap();
-        let line = status
-            .lines()
-            .find(|line| line.starts_with("VmRSS:"))
-            .unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     };
     let before = resident_kb();

@@ -92,11 +92,7 @@ impl Batcher {
             range,
             spool,
             devices: HashMap::new(),
-            counted: Counted {
-                state_dir,
-                boot,
-                next_seq: HashMap::new(),
-            },
+            counted: Counted { state_dir, boot, next_seq: HashMap::new() },
             open_since: None,
             done: Sealing::default(),
         })
@@ -134,9 +130,7 @@ impl Batcher {
             self.give_up(cause, chunk.drops.get(cause));
         }
         for sample in &chunk.samples {
-            let (boot, seq) = sample
-                .boot_seq
-                .unwrap_or_else(|| self.counted.next(&sample.device));
+            let (boot, seq) = sample.boot_seq.unwrap_or_else(|| self.counted.next(&sample.device));
             while let Err(wait) = self.push(sample, boot, seq) {
                 self.seal(phase).await;
                 if matches!(wait, Wait::TablesFull) {
@@ -151,10 +145,7 @@ impl Batcher {
         }
         // The age limit holds under a steady stream of chunks, too.
         let age_max = Duration::from_millis(self.config.age_ms_max);
-        if self
-            .open_since
-            .is_some_and(|since| since.elapsed() >= age_max)
-        {
+        if self.open_since.is_some_and(|since| since.elapsed() >= age_max) {
             self.seal(phase).await;
         }
     }
@@ -177,12 +168,7 @@ impl Batcher {
                 }
             }
         }
-        let reading = Reading {
-            seq,
-            at_ms: sample.at_ms,
-            value: sample.value,
-            quality,
-        };
+        let reading = Reading { seq, at_ms: sample.at_ms, value: sample.value, quality };
         match self.batch.push(id, &reading) {
             Ok(()) => {}
             Err(PushError::Full) => return Err(Wait::Full),
@@ -199,28 +185,18 @@ impl Batcher {
     }
 
     /// The series' place, declared if it is new; `None` if the frame cannot carry its names.
-    fn series(
-        &mut self,
-        device: &str,
-        boot: u64,
-        channel: &str,
-    ) -> Result<Option<&mut Series>, Wait> {
+    fn series(&mut self, device: &str, boot: u64, channel: &str) -> Result<Option<&mut Series>, Wait> {
         if !self.devices.contains_key(device) {
             self.devices.insert(device.into(), Vec::new());
         }
         let Some(known) = self.devices.get_mut(device) else {
             return Ok(None);
         };
-        let place = match known
-            .iter()
-            .position(|series| series.boot == boot && *series.channel == *channel)
-        {
+        let place = match known.iter().position(|series| series.boot == boot && *series.channel == *channel) {
             Some(place) => place,
             None => {
-                let declared = self
-                    .batch
-                    .device(device, boot)
-                    .and_then(|device| self.batch.series(device, channel));
+                let declared =
+                    self.batch.device(device, boot).and_then(|device| self.batch.series(device, channel));
                 let id = match declared {
                     Ok(id) => id,
                     Err(DeclareError::Name) => return Ok(None),
@@ -228,12 +204,7 @@ impl Batcher {
                         return Err(Wait::TablesFull);
                     }
                 };
-                known.push(Series {
-                    boot,
-                    channel: channel.into(),
-                    id,
-                    previous: None,
-                });
+                known.push(Series { boot, channel: channel.into(), id, previous: None });
                 known.len() - 1
             }
         };
@@ -260,9 +231,7 @@ impl Batcher {
             );
         }
         let mut frame = Vec::with_capacity(self.batch.bytes());
-        let sealed = self
-            .batch
-            .seal(clock::now_ms(), |piece| frame.extend_from_slice(piece));
+        let sealed = self.batch.seal(clock::now_ms(), |piece| frame.extend_from_slice(piece));
         self.open_since = None;
         if self.store(&frame, sealed.readings, phase).await {
             self.done.frames += 1;
@@ -274,12 +243,7 @@ impl Batcher {
     }
 
     /// Appends until the spool takes the frame; `false` if it did not by the end of the drain.
-    async fn store(
-        &mut self,
-        frame: &[u8],
-        readings: u32,
-        phase: &mut watch::Receiver<Phase>,
-    ) -> bool {
+    async fn store(&mut self, frame: &[u8], readings: u32, phase: &mut watch::Receiver<Phase>) -> bool {
         let mut waiting = false;
         loop {
             let deadline = phase.borrow().deadline();
@@ -311,10 +275,7 @@ impl Batcher {
                 AppendError::Full { .. } | AppendError::Write { .. } => {}
             }
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                tracing::error!(
-                    readings,
-                    "the spool took no frame until the end: these readings are lost"
-                );
+                tracing::error!(readings, "the spool took no frame until the end: these readings are lost");
                 return false;
             }
             tokio::select! {

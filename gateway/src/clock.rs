@@ -26,10 +26,7 @@ pub fn now_ms() -> i64 {
 /// keeps the id new.
 pub fn next_boot(state_dir: &Path) -> io::Result<u64> {
     let path = state_dir.join(BOOT_FILE);
-    let runs: u32 = fs::read_to_string(&path)
-        .ok()
-        .and_then(|text| text.trim().parse().ok())
-        .unwrap_or(0);
+    let runs: u32 = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
     let run = runs.wrapping_add(1) & 0x7fff_ffff;
     write_durably(&path, format!("{run}\n").as_bytes())?;
     Ok(u64::from(run) << 32 | u64::from(fastrand::u32(..)))
@@ -55,16 +52,11 @@ pub fn date_utc(ms: i64) -> String {
     let days = ms.div_euclid(86_400_000) + 719_468; // from 0000-03-01
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     format!("{year:04}-{month:02}-{day:02}")
 }
@@ -74,43 +66,26 @@ pub fn parse_rfc3339_ms(text: &str) -> Option<i64> {
     let bytes = text.as_bytes();
     let number = |from: usize, digits: usize| -> Option<i64> {
         let field = bytes.get(from..from + digits)?;
-        field.iter().try_fold(0, |sum, byte| {
-            byte.is_ascii_digit()
-                .then(|| sum * 10 + i64::from(byte - b'0'))
-        })
+        field.iter().try_fold(0, |sum, byte| byte.is_ascii_digit().then(|| sum * 10 + i64::from(byte - b'0')))
     };
     let is = |at: usize, any: &[u8]| bytes.get(at).is_some_and(|byte| any.contains(byte));
     let (year, month, day) = (number(0, 4)?, number(5, 2)?, number(8, 2)?);
     let (hour, minute, second) = (number(11, 2)?, number(14, 2)?, number(17, 2)?);
     let separators = is(4, b"-") && is(7, b"-") && is(10, b"Tt ") && is(13, b":") && is(16, b":");
     // Second 60 is a leap second: it counts on into the next minute.
-    if !separators
-        || hour > 23
-        || minute > 59
-        || second > 60
-        || !(1..=days_in(year, month)?).contains(&day)
-    {
+    if !separators || hour > 23 || minute > 59 || second > 60 || !(1..=days_in(year, month)?).contains(&day) {
         return None;
     }
 
     let mut at = 19;
     let mut ms = 0;
     if is(at, b".") {
-        let digits = bytes
-            .get(at + 1..)?
-            .iter()
-            .take_while(|byte| byte.is_ascii_digit())
-            .count();
+        let digits = bytes.get(at + 1..)?.iter().take_while(|byte| byte.is_ascii_digit()).count();
         if digits == 0 {
             return None;
         }
         for place in 0..3 {
-            ms = ms * 10
-                + if place < digits {
-                    number(at + 1 + place, 1)?
-                } else {
-                    0
-                };
+            ms = ms * 10 + if place < digits { number(at + 1 + place, 1)? } else { 0 };
         }
         at += 1 + digits;
     }

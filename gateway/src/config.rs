@@ -111,10 +111,9 @@ impl Config {
     /// The file cannot be read, is not TOML, or has problems: all of them.
     pub fn load(path: Option<&Path>, overrides: Overrides) -> Result<Self, ConfigError> {
         let text = match path {
-            Some(path) => fs::read_to_string(path).map_err(|source| ConfigError::Read {
-                path: path.into(),
-                source,
-            })?,
+            Some(path) => {
+                fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?
+            }
             None => String::new(),
         };
         Self::from_toml(&text, overrides)
@@ -130,27 +129,13 @@ impl Config {
         let problems = RefCell::new(Vec::new());
         let config = read::config(Keys::new(table, &problems));
         let problems = problems.into_inner();
-        config
-            .filter(|_| problems.is_empty())
-            .ok_or(ConfigError::Problems(problems))
+        config.filter(|_| problems.is_empty()).ok_or(ConfigError::Problems(problems))
     }
 
     /// The settings as they take effect, defaults filled in; names of files, never their content.
     pub fn effective(&self) -> String {
-        let Self {
-            name,
-            drain_ms_max,
-            sources,
-            range,
-            batch,
-            spool,
-            uplink,
-            backoff,
-        } = self;
-        let sources: Vec<_> = sources
-            .iter()
-            .map(|source| format!("source: {source:?}\n"))
-            .collect();
+        let Self { name, drain_ms_max, sources, range, batch, spool, uplink, backoff } = self;
+        let sources: Vec<_> = sources.iter().map(|source| format!("source: {source:?}\n")).collect();
         format!(
             "name: {name}\ndrain_ms_max: {drain_ms_max}\n{}range: {} channels\nbatch: {batch:?}\n\
              spool: {spool:?}\nuplink: {uplink:?}\nuplink backoff: {backoff:?}\n",
@@ -166,10 +151,7 @@ impl Overrides {
             table.insert("name".into(), Value::String(name));
         }
         let mut set = |section: &str, key: &str, value: Value| {
-            if let Value::Table(table) = table
-                .entry(section)
-                .or_insert_with(|| Value::Table(Table::new()))
-            {
+            if let Value::Table(table) = table.entry(section).or_insert_with(|| Value::Table(Table::new())) {
                 table.insert(key.into(), value);
                 if key == "lake" {
                     table.remove("mqtt");
@@ -177,11 +159,7 @@ impl Overrides {
             }
         };
         if let Some(dir) = self.spool {
-            set(
-                "spool",
-                "dir",
-                Value::String(dir.to_string_lossy().into_owned()),
-            );
+            set("spool", "dir", Value::String(dir.to_string_lossy().into_owned()));
         }
         if let Some(url) = self.lake {
             let lake = Table::from_iter([("url".to_owned(), Value::String(url))]);
@@ -197,10 +175,7 @@ mod tests {
     use crate::spool::WhenFull;
 
     fn lake() -> Overrides {
-        Overrides {
-            lake: Some("file:///lake".into()),
-            ..Overrides::default()
-        }
+        Overrides { lake: Some("file:///lake".into()), ..Overrides::default() }
     }
 
     fn problems(text: &str) -> Vec<String> {
@@ -213,16 +188,8 @@ mod tests {
     #[test]
     fn defaults_need_only_an_uplink() {
         let config = Config::from_toml("", lake()).unwrap();
-        assert_eq!(
-            (config.name.as_str(), config.batch.frame_bytes_max),
-            ("gateway", 50_000)
-        );
-        assert_eq!(
-            config.sources,
-            [SourceConfig::Ndjson {
-                line_bytes_max: LINE_BYTES_MAX
-            }]
-        );
+        assert_eq!((config.name.as_str(), config.batch.frame_bytes_max), ("gateway", 50_000));
+        assert_eq!(config.sources, [SourceConfig::Ndjson { line_bytes_max: LINE_BYTES_MAX }]);
         assert_eq!(config.spool.when_full, WhenFull::DropOldest);
         assert!(problems("")[0].contains("--lake"));
     }
@@ -230,16 +197,9 @@ mod tests {
     #[test]
     fn flags_stand_above_the_file() {
         let text = "name = \"a\"\n[spool]\ndir = \"x\"\n[uplink.mqtt]\nhost = \"127.0.0.1\"";
-        let flags = Overrides {
-            name: Some("b".into()),
-            spool: Some("y".into()),
-            ..lake()
-        };
+        let flags = Overrides { name: Some("b".into()), spool: Some("y".into()), ..lake() };
         let config = Config::from_toml(text, flags).unwrap();
-        assert_eq!(
-            (config.name.as_str(), config.spool.dir.to_str().unwrap()),
-            ("b", "y")
-        );
+        assert_eq!((config.name.as_str(), config.spool.dir.to_str().unwrap()), ("b", "y"));
         assert!(matches!(config.uplink, UplinkConfig::Lake(_)));
     }
 
@@ -250,11 +210,7 @@ mod tests {
         assert_eq!(config.sources.len(), 2);
         // Its certificates are not here; everything else in it is right.
         let told = problems(text);
-        assert!(
-            told.iter()
-                .all(|problem| problem.starts_with("uplink.mqtt.tls.")),
-            "{told:?}"
-        );
+        assert!(told.iter().all(|problem| problem.starts_with("uplink.mqtt.tls.")), "{told:?}");
     }
 
     #[test]
@@ -296,18 +252,14 @@ mod tests {
             "uplink.mqtt.in_flight_max: wants a whole number from 1 to 100 and not 101",
             "uplink.mqtt.topic_prefix: wants",
         ] {
-            assert!(
-                told.iter().any(|problem| problem.starts_with(start)),
-                "{start}\n{told:#?}"
-            );
+            assert!(told.iter().any(|problem| problem.starts_with(start)), "{start}\n{told:#?}");
         }
         assert_eq!(told.len(), 11, "{told:#?}");
     }
 
     #[test]
     fn plain_tcp_stays_on_this_machine_unless_it_is_asked_for() {
-        let mqtt =
-            |rest: &str| Config::from_toml(&format!("[uplink.mqtt]\n{rest}"), Overrides::default());
+        let mqtt = |rest: &str| Config::from_toml(&format!("[uplink.mqtt]\n{rest}"), Overrides::default());
         for host in ["localhost", "127.0.0.1", "127.9.9.9", "::1"] {
             assert!(mqtt(&format!("host = {host:?}")).is_ok(), "{host}");
         }
@@ -319,17 +271,9 @@ mod tests {
 
     #[test]
     fn both_uplinks_or_another_lake_are_refused() {
-        let told =
-            problems("[uplink.lake]\nurl = \"s3://bucket\"\n[uplink.mqtt]\nhost = \"localhost\"");
-        assert!(
-            told.iter()
-                .any(|problem| problem.contains("exclude each other")),
-            "{told:?}"
-        );
+        let told = problems("[uplink.lake]\nurl = \"s3://bucket\"\n[uplink.mqtt]\nhost = \"localhost\"");
+        assert!(told.iter().any(|problem| problem.contains("exclude each other")), "{told:?}");
         let told = problems("[uplink.lake]\nurl = \"s3://bucket\"");
-        assert!(
-            told[0].starts_with("uplink.lake.url: wants file:///absolute/path"),
-            "{told:?}"
-        );
+        assert!(told[0].starts_with("uplink.lake.url: wants file:///absolute/path"), "{told:?}");
     }
 }

@@ -156,32 +156,17 @@ impl Summary {
 impl fmt::Display for Summary {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(to, "gateway {} boot {}", self.gateway, self.boot)?;
-        let causes: Vec<_> = Drop::ALL
-            .iter()
-            .map(|cause| format!("{} {}", cause.name(), self.dropped.get(*cause)))
-            .collect();
+        let causes: Vec<_> =
+            Drop::ALL.iter().map(|cause| format!("{} {}", cause.name(), self.dropped.get(*cause))).collect();
         writeln!(to, "produced  {} readings", self.produced)?;
-        writeln!(
-            to,
-            "dropped   {} readings ({})",
-            self.dropped.total(),
-            causes.join(", ")
-        )?;
+        writeln!(to, "dropped   {} readings ({})", self.dropped.total(), causes.join(", "))?;
         writeln!(
             to,
             "sealed    {} readings in {} frames, {} bytes",
             self.sealed_readings, self.sealed_frames, self.sealed_bytes
         )?;
-        writeln!(
-            to,
-            "recovered {} frames of former runs",
-            self.recovered_frames
-        )?;
-        writeln!(
-            to,
-            "acked     {} readings in {} frames",
-            self.acked_readings, self.acked_frames
-        )?;
+        writeln!(to, "recovered {} frames of former runs", self.recovered_frames)?;
+        writeln!(to, "acked     {} readings in {} frames", self.acked_readings, self.acked_frames)?;
         write!(
             to,
             "in spool  {} readings in {} frames, {} bytes",
@@ -190,16 +175,10 @@ impl fmt::Display for Summary {
         for (count, what) in [
             (self.damaged_frames, "damaged frames were stepped over"),
             (self.torn_bytes, "bytes of unfinished writes were cut off"),
-            (
-                self.poisoned_segments,
-                "spool segments were given up after a failed write",
-            ),
+            (self.poisoned_segments, "spool segments were given up after a failed write"),
             (self.refusals, "times the far end refused a frame"),
             (self.outages, "times the connection failed"),
-            (
-                self.not_saved,
-                "readings were LOST: the disk refused them to the end",
-            ),
+            (self.not_saved, "readings were LOST: the disk refused them to the end"),
         ] {
             if count > 0 {
                 write!(to, "\n{count} {what}")?;

@@ -12,9 +12,7 @@ pub const NAME_BYTES_MAX: usize = 64;
 pub fn is_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= NAME_BYTES_MAX
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
 }
 
 /// What identifies a sealed frame, for ever.
@@ -34,24 +32,14 @@ impl Identity {
     /// `ingot/bronze/<gateway>/<dt>/<boot>-<seq>`, below `prefix` (with AWS Basic Ingest
     /// `$aws/rules/<rule>/`, else empty).
     pub fn topic(&self, prefix: &str) -> String {
-        let Self {
-            gateway, boot, seq, ..
-        } = self;
-        format!(
-            "{prefix}ingot/bronze/{gateway}/{}/{boot:016x}-{seq:010}",
-            self.dt()
-        )
+        let Self { gateway, boot, seq, .. } = self;
+        format!("{prefix}ingot/bronze/{gateway}/{}/{boot:016x}-{seq:010}", self.dt())
     }
 
     /// `bronze/sensor_readings/dt=<dt>/gateway=<gateway>/<boot>-<seq>.ingot`.
     pub fn object_key(&self) -> String {
-        let Self {
-            gateway, boot, seq, ..
-        } = self;
-        format!(
-            "bronze/sensor_readings/dt={}/gateway={gateway}/{boot:016x}-{seq:010}.ingot",
-            self.dt()
-        )
+        let Self { gateway, boot, seq, .. } = self;
+        format!("bronze/sensor_readings/dt={}/gateway={gateway}/{boot:016x}-{seq:010}.ingot", self.dt())
     }
 
     fn dt(&self) -> String {
@@ -65,16 +53,9 @@ mod tests {
 
     #[test]
     fn topic_and_key_are_pinned() {
-        let identity = Identity {
-            gateway: "gw-1".into(),
-            boot: 0x12ab,
-            seq: 7,
-            sealed_ms: 1_767_225_599_999,
-        };
-        assert_eq!(
-            identity.topic(""),
-            "ingot/bronze/gw-1/2025-12-31/00000000000012ab-0000000007"
-        );
+        let identity =
+            Identity { gateway: "gw-1".into(), boot: 0x12ab, seq: 7, sealed_ms: 1_767_225_599_999 };
+        assert_eq!(identity.topic(""), "ingot/bronze/gw-1/2025-12-31/00000000000012ab-0000000007");
         assert_eq!(
             identity.topic("$aws/rules/ingot_bronze/"),
             "$aws/rules/ingot_bronze/ingot/bronze/gw-1/2025-12-31/00000000000012ab-0000000007"
@@ -90,17 +71,7 @@ mod tests {
         for good in ["a", "gw-1", "A.b_c-9", &"x".repeat(64)] {
             assert!(is_name(good), "{good}");
         }
-        for bad in [
-            "",
-            "a/b",
-            "a b",
-            "a=b",
-            "a+",
-            "#",
-            "é",
-            "a\n",
-            &"x".repeat(65),
-        ] {
+        for bad in ["", "a/b", "a b", "a=b", "a+", "#", "é", "a\n", &"x".repeat(65)] {
             assert!(!is_name(bad), "{bad:?}");
         }
     }

@@ -101,32 +101,15 @@ pub async fn run(
     }
     let spool = Arc::new(spool);
     let boot = clock::next_boot(&state_dir).map_err(RunError::Boot)?;
-    tracing::info!(
-        gateway = config.name,
-        boot = format!("{boot:016x}"),
-        "running"
-    );
+    tracing::info!(gateway = config.name, boot = format!("{boot:016x}"), "running");
 
     let (phase, phases) = watch::channel(Phase::Running);
     let (chunks, received) = mpsc::channel(CHUNKS_MAX);
-    let mut sources = start_sources(
-        &config,
-        inputs,
-        Outlet {
-            chunks,
-            phase: phases.clone(),
-        },
-    )?;
+    let mut sources = start_sources(&config, inputs, Outlet { chunks, phase: phases.clone() })?;
     let batcher = {
         let (spool, phases, config) = (Arc::clone(&spool), phases.clone(), config.clone());
         batcher_thread(Handle::current(), move || {
-            let batcher = Batcher::new(
-                (&config.name, boot),
-                config.batch,
-                config.range,
-                spool,
-                state_dir,
-            )?;
+            let batcher = Batcher::new((&config.name, boot), config.batch, config.range, spool, state_dir)?;
             Ok(batcher.run(received, phases))
         })?
     };
@@ -136,9 +119,7 @@ pub async fn run(
             (UplinkConfig::Lake(lake), _) => {
                 tokio::spawn(uplink::drain(Lake::new(lake), spool, backoff, phases))
             }
-            (UplinkConfig::Mqtt(_), Some(mqtt)) => {
-                tokio::spawn(uplink::drain(mqtt, spool, backoff, phases))
-            }
+            (UplinkConfig::Mqtt(_), Some(mqtt)) => tokio::spawn(uplink::drain(mqtt, spool, backoff, phases)),
             (UplinkConfig::Mqtt(_), None) => return Err(io::Error::other("no MQTT client").into()),
         }
     };
@@ -150,10 +131,7 @@ pub async fn run(
     };
     let deadline = Instant::now() + Duration::from_millis(config.drain_ms_max);
     phase.send_replace(Phase::Sealing(deadline));
-    tracing::info!(
-        sources_ended,
-        "intake has stopped; what is left is stored and sent"
-    );
+    tracing::info!(sources_ended, "intake has stopped; what is left is stored and sent");
     all_end(&mut sources).await;
     let sealing = batcher.await.map_err(io::Error::other)??;
     phase.send_replace(Phase::Draining(deadline));
@@ -164,20 +142,10 @@ pub async fn run(
     if let Err(error) = blocking(move || closing.close()).await? {
         tracing::error!(%error, "the spool's last fsync failed; a power cut now may lose its newest frames");
     }
-    Ok(Summary::new(
-        (config.name, boot),
-        sealing,
-        sending,
-        (recovered, spool.state()),
-        sources_ended,
-    ))
+    Ok(Summary::new((config.name, boot), sealing, sending, (recovered, spool.state()), sources_ended))
 }
 
-fn start_sources(
-    config: &Config,
-    inputs: Vec<Input>,
-    outlet: Outlet,
-) -> Result<JoinSet<()>, RunError> {
+fn start_sources(config: &Config, inputs: Vec<Input>, outlet: Outlet) -> Result<JoinSet<()>, RunError> {
     let mut sources = JoinSet::new();
     for source in &config.sources {
         match source {
@@ -229,19 +197,13 @@ where
         .stack_size(BATCHER_STACK_BYTES)
         .spawn(move || start().map(|batcher| runtime.block_on(batcher)))?;
     Ok(waiter.spawn_blocking(move || {
-        thread
-            .join()
-            .unwrap_or_else(|_| Err(io::Error::other("the batcher panicked").into()))
+        thread.join().unwrap_or_else(|_| Err(io::Error::other("the batcher panicked").into()))
     }))
 }
 
 /// Group fsync; with an interval of 0 each append syncs, and only the cursor is left to write.
 async fn sync_every(interval: Duration, spool: Arc<Spool>) {
-    let interval = if interval.is_zero() {
-        Duration::from_secs(1)
-    } else {
-        interval
-    };
+    let interval = if interval.is_zero() { Duration::from_secs(1) } else { interval };
     loop {
         tokio::time::sleep(interval).await;
         let syncing = Arc::clone(&spool);
@@ -252,7 +214,5 @@ async fn sync_every(interval: Duration, spool: Arc<Spool>) {
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(io::Error::other)
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)
 }

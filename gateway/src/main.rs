@@ -13,10 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 #[derive(Parser)]
-#[command(
-    version,
-    about = "Edge daemon: sources, agent, spool on disk, MQTT uplink"
-)]
+#[command(version, about = "Edge daemon: sources, agent, spool on disk, MQTT uplink")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -63,11 +60,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     start_log();
     let (Command::Run(settings) | Command::Check(settings)) = &cli.command;
-    let overrides = Overrides {
-        name: settings.name.clone(),
-        spool: settings.spool.clone(),
-        lake: settings.lake.clone(),
-    };
+    let overrides =
+        Overrides { name: settings.name.clone(), spool: settings.spool.clone(), lake: settings.lake.clone() };
     let config = match Config::load(settings.config.as_deref(), overrides) {
         Ok(config) => config,
         Err(error) => {
@@ -106,10 +100,8 @@ fn run(config: Config, format: Format) -> anyhow::Result<ExitCode> {
         .build()
         .context("the system gave no threads")?;
     let summary = runtime.block_on(async {
-        let (mut interrupt, mut terminate) = (
-            signal(SignalKind::interrupt())?,
-            signal(SignalKind::terminate())?,
-        );
+        let (mut interrupt, mut terminate) =
+            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         let shutdown = async move {
             tokio::select! {
                 _ = interrupt.recv() => {}
@@ -124,9 +116,5 @@ fn run(config: Config, format: Format) -> anyhow::Result<ExitCode> {
         Format::Text => println!("{summary}"),
         Format::Json => println!("{}", serde_json::to_string(&summary)?),
     }
-    Ok(if summary.is_complete() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if summary.is_complete() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

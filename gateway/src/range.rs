@@ -41,9 +41,7 @@ pub enum ContractError {
     #[error("the contract has no customProperties entry `references` with a list named `channels`")]
     NoChannels,
     /// A channel without sense.
-    #[error(
-        "channel {channel:?}: wants a name, value_min <= value_max, step_max >= 0 and decimals <= 9"
-    )]
+    #[error("channel {channel:?}: wants a name, value_min <= value_max, step_max >= 0 and decimals <= 9")]
     Channel {
         /// Its name.
         channel: String,
@@ -114,9 +112,7 @@ impl RangeTable {
                 && row.step_max >= 0.0
                 && row.decimals <= 9;
             if !sane {
-                return Err(ContractError::Channel {
-                    channel: row.channel,
-                });
+                return Err(ContractError::Channel { channel: row.channel });
             }
             channels.insert(row.channel.clone(), Channel { row, policy });
         }
@@ -125,10 +121,7 @@ impl RangeTable {
 
     /// Drops this channel's readings when they are out of range; `false` if it is not known.
     pub fn drop_out_of_range(&mut self, channel: &str) -> bool {
-        self.channels
-            .get_mut(channel)
-            .map(|known| known.policy = OutOfRange::Drop)
-            .is_some()
+        self.channels.get_mut(channel).map(|known| known.policy = OutOfRange::Drop).is_some()
     }
 
     /// What the contract says of a channel, and what happens to its readings outside the range.
@@ -180,10 +173,7 @@ mod tests {
     fn the_built_in_contract_gives_its_channels() {
         let table = RangeTable::from_contract(DEFAULT_CONTRACT, OutOfRange::Keep).unwrap();
         let (spec, policy) = table.get("pressure").unwrap();
-        assert_eq!(
-            (spec.unit, spec.value_min, spec.value_max, spec.step_max),
-            ("hPa", 300.0, 1100.0, 10.0)
-        );
+        assert_eq!((spec.unit, spec.value_min, spec.value_max, spec.step_max), ("hPa", 300.0, 1100.0, 10.0));
         assert_eq!(policy, OutOfRange::Keep);
         assert!(table.get("colour").is_none());
     }
@@ -208,9 +198,7 @@ mod tests {
                 "value_min <= value_max",
             ),
         ] {
-            let error = RangeTable::from_contract(yaml, OutOfRange::Keep)
-                .unwrap_err()
-                .to_string();
+            let error = RangeTable::from_contract(yaml, OutOfRange::Keep).unwrap_err().to_string();
             assert!(error.contains(part), "{error}");
         }
     }

@@ -137,10 +137,7 @@ impl Spool {
     /// # Errors
     /// Another process holds the spool, or its directory cannot be used.
     pub fn open(config: SpoolConfig) -> Result<(Self, Recovered), SpoolError> {
-        let io_error = |source| SpoolError::Io {
-            dir: config.dir.clone(),
-            source,
-        };
+        let io_error = |source| SpoolError::Io { dir: config.dir.clone(), source };
         fs::create_dir_all(&config.dir).map_err(io_error)?;
         let lock = File::create(config.dir.join("lock")).map_err(io_error)?;
         match lock.try_lock() {
@@ -209,15 +206,9 @@ impl Spool {
         if let Some(last) = last
             && inner.pending.is_empty()
             && inner.head.segment == last
-            && inner
-                .segments
-                .back()
-                .is_some_and(|segment| segment.bytes == inner.head.offset)
+            && inner.segments.back().is_some_and(|segment| segment.bytes == inner.head.offset)
         {
-            inner.head = Position {
-                segment: last + 1,
-                offset: 0,
-            };
+            inner.head = Position { segment: last + 1, offset: 0 };
             inner.walk = None;
             inner.remove_done(&self.config.dir, last);
         }
@@ -234,30 +225,20 @@ impl Spool {
 impl Inner {
     /// Bytes of all segment files, the condemned ones left out: they are as good as gone.
     fn bytes(&self) -> u64 {
-        self.segments
-            .iter()
-            .filter(|segment| !segment.condemned)
-            .map(|segment| segment.bytes)
-            .sum()
+        self.segments.iter().filter(|segment| !segment.condemned).map(|segment| segment.bytes).sum()
     }
 
     fn segment_mut(&mut self, number: u64) -> Option<&mut Segment> {
-        self.segments
-            .iter_mut()
-            .find(|segment| segment.number == number)
+        self.segments.iter_mut().find(|segment| segment.number == number)
     }
 
     fn is_active(&self, number: u64) -> bool {
-        self.active
-            .as_ref()
-            .is_some_and(|active| active.number == number)
+        self.active.as_ref().is_some_and(|active| active.number == number)
     }
 
     /// Everything before it is acknowledged.
     fn cursor(&self) -> Position {
-        self.pending
-            .first_key_value()
-            .map_or(self.head, |(first, _)| (*first).min(self.head))
+        self.pending.first_key_value().map_or(self.head, |(first, _)| (*first).min(self.head))
     }
 
     fn save_cursor(&mut self, dir: &Path) {
@@ -275,17 +256,10 @@ impl Inner {
 
     /// Removes a segment that was read to its end and has nothing pending; `true` if it is gone.
     fn remove_done(&mut self, dir: &Path, number: u64) -> bool {
-        let first = Position {
-            segment: number,
-            offset: 0,
-        };
-        let next = Position {
-            segment: number + 1,
-            offset: 0,
-        };
-        let done = self.head >= next
-            && !self.is_active(number)
-            && self.pending.range(first..next).next().is_none();
+        let first = Position { segment: number, offset: 0 };
+        let next = Position { segment: number + 1, offset: 0 };
+        let done =
+            self.head >= next && !self.is_active(number) && self.pending.range(first..next).next().is_none();
         if done {
             self.remove(dir, number);
         }

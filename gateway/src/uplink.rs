@@ -66,10 +66,7 @@ impl BackoffConfig {
     ///
     /// "Full jitter" after M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
     pub fn wait(self, failures: u32, random: f64) -> Duration {
-        let upper = self
-            .base_ms
-            .saturating_mul(1 << failures.saturating_sub(1).min(32))
-            .min(self.cap_ms);
+        let upper = self.base_ms.saturating_mul(1 << failures.saturating_sub(1).min(32)).min(self.cap_ms);
         Duration::from_millis((upper as f64 * random) as u64)
     }
 }
@@ -119,10 +116,7 @@ pub async fn drain(
 }
 
 /// `work`'s output, or `None` when the run's deadline comes first.
-async fn until_deadline<T>(
-    phase: &mut watch::Receiver<Phase>,
-    work: impl Future<Output = T>,
-) -> Option<T> {
+async fn until_deadline<T>(phase: &mut watch::Receiver<Phase>, work: impl Future<Output = T>) -> Option<T> {
     let over = async {
         loop {
             let deadline = phase.borrow_and_update().deadline();
@@ -160,12 +154,7 @@ struct Session<'a, U> {
 }
 
 impl<'a, U: Uplink> Session<'a, U> {
-    fn new(
-        uplink: &'a U,
-        spool: &'a Arc<Spool>,
-        backoff: BackoffConfig,
-        sending: &'a mut Sending,
-    ) -> Self {
+    fn new(uplink: &'a U, spool: &'a Arc<Spool>, backoff: BackoffConfig, sending: &'a mut Sending) -> Self {
         Self {
             uplink,
             spool,
@@ -195,11 +184,7 @@ impl<'a, U: Uplink> Session<'a, U> {
             let drained = matches!(now, Phase::Draining(_))
                 && self.in_flight.is_empty()
                 && self.spool.state().frames == 0;
-            if drained
-                || now
-                    .deadline()
-                    .is_some_and(|deadline| Instant::now() >= deadline)
-            {
+            if drained || now.deadline().is_some_and(|deadline| Instant::now() >= deadline) {
                 return End::Drained;
             }
             let busy = !self.in_flight.is_empty();
@@ -231,10 +216,8 @@ impl<'a, U: Uplink> Session<'a, U> {
     async fn fill(&mut self) -> std::io::Result<()> {
         while self.has_window() {
             let (spool, pending_max) = (Arc::clone(self.spool), self.uplink.in_flight_max());
-            let taken = tokio::task::spawn_blocking(move || {
-                spool.take(std::time::Instant::now(), pending_max)
-            })
-            .await;
+            let taken =
+                tokio::task::spawn_blocking(move || spool.take(std::time::Instant::now(), pending_max)).await;
             let Some(frame) = taken.map_err(std::io::Error::other)?? else {
                 break;
             };
@@ -243,17 +226,13 @@ impl<'a, U: Uplink> Session<'a, U> {
             }
             let (position, readings) = (frame.position, frame.readings);
             let sent = self.uplink.send(frame);
-            self.in_flight
-                .spawn(async move { (position, readings, sent.await) });
+            self.in_flight.spawn(async move { (position, readings, sent.await) });
         }
         Ok(())
     }
 
     /// Acknowledges, or gives back; the session ends if the connection is lost.
-    fn settle(
-        &mut self,
-        sent: Result<(Position, u32, Result<(), SendError>), JoinError>,
-    ) -> Option<End> {
+    fn settle(&mut self, sent: Result<(Position, u32, Result<(), SendError>), JoinError>) -> Option<End> {
         let (position, readings, result) = match sent {
             Ok(sent) => sent,
             Err(error) => return Some(End::Failed(format!("sending failed: {error}"))),
@@ -279,8 +258,7 @@ impl<'a, U: Uplink> Session<'a, U> {
                     wait_ms = wait.as_millis() as u64,
                     "a frame was refused; it stays in the spool and is tried again"
                 );
-                self.spool
-                    .give_back(position, std::time::Instant::now() + wait);
+                self.spool.give_back(position, std::time::Instant::now() + wait);
                 self.last_news = Instant::now();
                 None
             }
@@ -295,13 +273,9 @@ mod tests {
 
     #[test]
     fn waits_double_up_to_the_cap_and_are_jittered_from_zero() {
-        let backoff = BackoffConfig {
-            base_ms: 100,
-            cap_ms: 1_000,
-        };
-        let upper: Vec<_> = [1, 2, 3, 4, 5, 99]
-            .map(|failures| backoff.wait(failures, 1.0).as_millis())
-            .into();
+        let backoff = BackoffConfig { base_ms: 100, cap_ms: 1_000 };
+        let upper: Vec<_> =
+            [1, 2, 3, 4, 5, 99].map(|failures| backoff.wait(failures, 1.0).as_millis()).into();
         assert_eq!(upper, [100, 200, 400, 800, 1_000, 1_000]);
         assert_eq!(backoff.wait(5, 0.0), Duration::ZERO);
     }

@@ -37,10 +37,7 @@ fn lines(readings: u64) -> String {
 
 async fn run(config: Config, text: &'static str) -> Summary {
     let run = ingot_gateway::run(config, vec![Box::new(text.as_bytes())], pending());
-    timeout(Duration::from_secs(60), run)
-        .await
-        .expect("it ends")
-        .unwrap()
+    timeout(Duration::from_secs(60), run).await.expect("it ends").unwrap()
 }
 
 fn bronze(kept: &Kept) -> Bronze {
@@ -56,47 +53,23 @@ async fn check(fate: impl FnMut(&str) -> Fate + Send + 'static) -> (Summary, Bro
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start(fate).await;
     let summary = run(config(dir.path(), broker.port), lines(READINGS).leak()).await;
-    assert_eq!(
-        (summary.produced, summary.acked_readings),
-        (READINGS, READINGS),
-        "{summary}"
-    );
+    assert_eq!((summary.produced, summary.acked_readings), (READINGS, READINGS), "{summary}");
     assert_eq!((summary.in_spool_frames, summary.in_spool_bytes), (0, 0));
     assert!(summary.is_complete());
     let bronze = bronze(&broker.kept.lock().unwrap());
     assert_eq!(bronze.rows.len() as u64, READINGS);
-    assert!(
-        bronze.rows.values().all(|times| *times == 1),
-        "one identity, one content"
-    );
+    assert!(bronze.rows.values().all(|times| *times == 1), "one identity, one content");
     (summary, broker)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_good_broker_gets_each_frame_once() {
     let (summary, broker) = check(|_| Fate::Ack).await;
-    assert_eq!(
-        (
-            summary.outages,
-            summary.refusals,
-            *broker.connections.lock().unwrap()
-        ),
-        (0, 0, 1)
-    );
-    assert!(
-        broker
-            .kept
-            .lock()
-            .unwrap()
-            .values()
-            .all(|(_, times)| *times == 1)
-    );
+    assert_eq!((summary.outages, summary.refusals, *broker.connections.lock().unwrap()), (0, 0, 1));
+    assert!(broker.kept.lock().unwrap().values().all(|(_, times)| *times == 1));
     let kept = broker.kept.lock().unwrap();
     let topic = kept.keys().next().unwrap();
-    assert!(
-        topic.starts_with("ingot/bronze/gateway/20") && topic.contains(&summary.boot),
-        "{topic}"
-    );
+    assert!(topic.starts_with("ingot/bronze/gateway/20") && topic.contains(&summary.boot), "{topic}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -110,13 +83,7 @@ async fn broken_connections_lost_and_doubled_pubacks_lose_nothing() {
     })
     .await;
     assert!(summary.outages >= 5, "{summary}");
-    let repeated = broker
-        .kept
-        .lock()
-        .unwrap()
-        .values()
-        .filter(|(_, times)| *times > 1)
-        .count();
+    let repeated = broker.kept.lock().unwrap().values().filter(|(_, times)| *times > 1).count();
     assert!(repeated > 0, "lost PUBACKs lead to re-sends");
 }
 
@@ -126,11 +93,7 @@ async fn refused_frames_are_tried_again_and_hold_up_no_other() {
     let (summary, _) = check(move |topic| {
         let refuse = topic.ends_with("-0000000001") && left > 0;
         left -= u32::from(refuse);
-        if refuse {
-            Fate::Refuse(0x97)
-        } else {
-            Fate::Ack
-        } // quota exceeded
+        if refuse { Fate::Refuse(0x97) } else { Fate::Ack } // quota exceeded
     })
     .await;
     assert_eq!((summary.refusals, summary.outages), (3, 0));
@@ -144,9 +107,7 @@ async fn a_broker_without_subscribers_does_not_count_as_bronze_unless_a_rule_tak
         let broker = Broker::start(|_| Fate::Refuse(NO_MATCHING_SUBSCRIBERS)).await;
         let mut config = config(dir.path(), broker.port);
         config.drain_ms_max = 500;
-        let UplinkConfig::Mqtt(mqtt) = &mut config.uplink else {
-            panic!("MQTT was configured")
-        };
+        let UplinkConfig::Mqtt(mqtt) = &mut config.uplink else { panic!("MQTT was configured") };
         mqtt.topic_prefix = prefix.into();
         let summary = run(config, lines(10).leak()).await;
         assert_eq!(summary.acked_readings > 0, acked, "{summary}");
@@ -160,24 +121,15 @@ async fn a_broker_that_falls_silent_is_left_and_what_remains_is_kept_for_the_nex
     let mut count = 0;
     let deaf = Broker::start(move |_| {
         count += 1;
-        if count % 6 == 0 {
-            Fate::Ack
-        } else {
-            Fate::Silence
-        }
+        if count % 6 == 0 { Fate::Ack } else { Fate::Silence }
     })
     .await;
     let mut impatient = config(dir.path(), deaf.port);
     impatient.drain_ms_max = 4_500;
-    let UplinkConfig::Mqtt(mqtt) = &mut impatient.uplink else {
-        panic!("MQTT was configured")
-    };
+    let UplinkConfig::Mqtt(mqtt) = &mut impatient.uplink else { panic!("MQTT was configured") };
     mqtt.keep_alive_s = 1;
     let first = run(impatient, lines(READINGS).leak()).await;
-    assert!(
-        first.outages >= 1,
-        "the watchdog made the connection anew: {first}"
-    );
+    assert!(first.outages >= 1, "the watchdog made the connection anew: {first}");
     assert!(*deaf.connections.lock().unwrap() >= 2);
     assert!(first.in_spool_frames > 0 && !first.is_complete());
     assert_eq!(first.acked_readings + first.in_spool_readings, READINGS);
@@ -189,11 +141,7 @@ async fn a_broker_that_falls_silent_is_left_and_what_remains_is_kept_for_the_nex
     assert!(again < 20 && second.in_spool_frames == 0, "{second}");
     let mut all = deaf.kept.lock().unwrap().clone();
     all.extend(good.kept.lock().unwrap().clone());
-    assert_eq!(
-        bronze(&all).rows.len() as u64,
-        READINGS,
-        "the same identities: no reading lost or doubled"
-    );
+    assert_eq!(bronze(&all).rows.len() as u64, READINGS, "the same identities: no reading lost or doubled");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -202,18 +150,9 @@ async fn certificates_that_cannot_be_used_are_named_before_the_start() {
     let pem = dir.path().join("no.pem");
     std::fs::write(&pem, "no certificate").unwrap();
     let mut config = config(dir.path(), 1);
-    let UplinkConfig::Mqtt(mqtt) = &mut config.uplink else {
-        panic!("MQTT was configured")
-    };
-    mqtt.tls = Some(TlsPaths {
-        ca: pem.clone(),
-        cert: pem.clone(),
-        key: pem.clone(),
-    });
-    let error = ingot_gateway::run(config, Vec::new(), pending())
-        .await
-        .unwrap_err()
-        .to_string();
+    let UplinkConfig::Mqtt(mqtt) = &mut config.uplink else { panic!("MQTT was configured") };
+    mqtt.tls = Some(TlsPaths { ca: pem.clone(), cert: pem.clone(), key: pem.clone() });
+    let error = ingot_gateway::run(config, Vec::new(), pending()).await.unwrap_err().to_string();
     assert!(error.contains("no.pem"), "{error}");
     assert!(!dir.path().join("spool").exists());
 }

@@ -31,12 +31,8 @@ fn append(spool: &Spool, seq: u64, readings: u32) -> Result<(), AppendError> {
 }
 
 fn segments(dir: &Path) -> Vec<PathBuf> {
-    let files = fs::read_dir(dir)
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
-    let mut files: Vec<_> = files
-        .filter(|path| path.extension().is_some_and(|end| end == "ingot"))
-        .collect();
+    let files = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = files.filter(|path| path.extension().is_some_and(|end| end == "ingot")).collect();
     files.sort();
     files
 }
@@ -45,10 +41,7 @@ fn segments(dir: &Path) -> Vec<PathBuf> {
 fn take_all(spool: &Spool, ack: impl Fn(u64) -> bool) -> Vec<u64> {
     let mut seqs = Vec::new();
     while let Some(taken) = spool.take(Instant::now(), usize::MAX).unwrap() {
-        assert_eq!(
-            (taken.identity.gateway.as_str(), taken.identity.boot),
-            ("gw", 1)
-        );
+        assert_eq!((taken.identity.gateway.as_str(), taken.identity.boot), ("gw", 1));
         seqs.push(taken.identity.seq);
         if ack(taken.identity.seq) {
             spool.ack(taken.position);
@@ -195,14 +188,7 @@ fn order_and_cursor_survive_a_restart() {
 
 #[test]
 fn a_senseless_cursor_costs_re_sends_only() {
-    for cursor in [
-        "",
-        "0",
-        "0 7\n",
-        "x y\n",
-        "-1 -1\n",
-        "0 99999999999999999999\n",
-    ] {
+    for cursor in ["", "0", "0 7\n", "x y\n", "-1 -1\n", "0 99999999999999999999\n"] {
         let dir = tempfile::tempdir().unwrap();
         let spool = open(dir.path(), WhenFull::Refuse);
         for seq in 0..3 {
@@ -210,11 +196,7 @@ fn a_senseless_cursor_costs_re_sends_only() {
         }
         drop(spool);
         fs::write(dir.path().join("cursor"), cursor).unwrap();
-        assert_eq!(
-            take_all(&open(dir.path(), WhenFull::Refuse), |_| true),
-            [0, 1, 2],
-            "{cursor:?}"
-        );
+        assert_eq!(take_all(&open(dir.path(), WhenFull::Refuse), |_| true), [0, 1, 2], "{cursor:?}");
     }
 }
 
@@ -222,19 +204,11 @@ fn a_senseless_cursor_costs_re_sends_only() {
 fn a_full_spool_refuses_until_acknowledgements_free_a_segment() {
     let dir = tempfile::tempdir().unwrap();
     let spool = open(dir.path(), WhenFull::Refuse);
-    let stored = (0..)
-        .take_while(|seq| append(&spool, *seq, 60).is_ok())
-        .count() as u64;
+    let stored = (0..).take_while(|seq| append(&spool, *seq, 60).is_ok()).count() as u64;
     assert!(spool.state().bytes <= 16_384 && spool.state().frames == stored);
     assert_eq!(spool.condemn_oldest(60_000).frames, 0);
-    assert!(
-        spool.append(&frame(99, 60), 60, true).is_ok(),
-        "at the end it is written above the cap"
-    );
-    assert_eq!(
-        take_all(&spool, |seq| seq < stored / 2).len() as u64,
-        stored + 1
-    );
+    assert!(spool.append(&frame(99, 60), 60, true).is_ok(), "at the end it is written above the cap");
+    assert_eq!(take_all(&spool, |seq| seq < stored / 2).len() as u64, stored + 1);
     append(&spool, 100, 60).unwrap();
 }
 
@@ -252,19 +226,12 @@ fn at_the_cap_the_oldest_unsent_frames_go_and_are_counted_to_the_reading() {
         dropped_frames += room.frames;
         dropped_readings += room.readings;
         append(&spool, seq, 60).unwrap();
-        let on_disk: u64 = segments(dir.path())
-            .iter()
-            .map(|path| path.metadata().unwrap().len())
-            .sum();
+        let on_disk: u64 = segments(dir.path()).iter().map(|path| path.metadata().unwrap().len()).sum();
         assert!(on_disk <= 16_384, "{on_disk}");
     }
     assert!(dropped_frames > 50 && dropped_readings == dropped_frames * 60);
     let left = take_all(&spool, |_| false);
-    assert_eq!(
-        left.len() as u64 + 1 + dropped_frames,
-        200,
-        "kept and dropped are all that there was"
-    );
+    assert_eq!(left.len() as u64 + 1 + dropped_frames, 200, "kept and dropped are all that there was");
     assert_eq!(left.last(), Some(&199));
     // What was being sent is never dropped: the far end may have it already.
     spool.ack(first.position);
@@ -277,10 +244,7 @@ fn a_spool_has_one_owner() {
     let spool = open(dir.path(), WhenFull::Refuse);
     let second = Spool::open(config(dir.path(), WhenFull::Refuse));
     let error = second.err().unwrap();
-    assert!(
-        matches!(error, SpoolError::Locked { .. }) && error.to_string().contains("--spool"),
-        "{error}"
-    );
+    assert!(matches!(error, SpoolError::Locked { .. }) && error.to_string().contains("--spool"), "{error}");
     drop(spool);
     open(dir.path(), WhenFull::Refuse);
 }
@@ -290,10 +254,7 @@ fn only_frames_are_taken() {
     let dir = tempfile::tempdir().unwrap();
     let spool = open(dir.path(), WhenFull::Refuse);
     for bytes in [&b""[..], b"no end", b"two\0ends\0", &[1; 200_000]] {
-        assert!(matches!(
-            spool.append(bytes, 1, false),
-            Err(AppendError::NotAFrame { .. })
-        ));
+        assert!(matches!(spool.append(bytes, 1, false), Err(AppendError::NotAFrame { .. })));
     }
     assert_eq!(spool.state().bytes, 0);
 }

@@ -132,7 +132,9 @@ fn balance_entries(balance: &mut Balance, entries: &[Entry], counted: &Counted) 
         .map(|(key, _)| key)
         .collect();
     for key in unknown {
-        balance.finding(format!("{key}: its rows are in the lake, but not in the ledger; run the processor again"));
+        balance.finding(format!(
+            "{key}: its rows are in the lake, but not in the ledger; run the processor again"
+        ));
     }
 }
 
@@ -166,10 +168,8 @@ async fn balance_bronze(
     contracts: &[Contract],
 ) -> Result<(), AuditError> {
     let listed = lake.list_bronze().await?;
-    let mut processed: HashSet<(&str, &str)> = entries
-        .iter()
-        .map(|entry| (entry.bronze_key.as_str(), entry.bronze_etag.as_str()))
-        .collect();
+    let mut processed: HashSet<(&str, &str)> =
+        entries.iter().map(|entry| (entry.bronze_key.as_str(), entry.bronze_etag.as_str())).collect();
     for object in &listed {
         let is_dataset = |name: &str| contracts.iter().any(|contract| contract.dataset == name);
         let ours = BronzeKey::parse(&object.key, is_dataset).is_ok();
@@ -210,13 +210,16 @@ async fn count(lake: &Lake, path: &str, which: &str, counts: &mut Counts) -> Res
     let Some(table) = Table::open(lake, path).await? else { return Ok(()) };
     let context = session::context();
     context.register_table("rows", table.provider().await?)?;
-    let sql = format!("SELECT bronze_key, bronze_etag, count(*) FROM rows WHERE {which} GROUP BY bronze_key, bronze_etag");
+    let sql = format!(
+        "SELECT bronze_key, bronze_etag, count(*) FROM rows WHERE {which} GROUP BY bronze_key, bronze_etag"
+    );
     for batch in context.sql(&sql).await?.collect().await? {
         let key = cast(batch.column(0), &DataType::Utf8).map_err(DataFusionError::from)?;
         let etag = cast(batch.column(1), &DataType::Utf8).map_err(DataFusionError::from)?;
         let rows = batch.column(2).as_primitive::<Int64Type>();
         for i in 0..rows.len() {
-            let id = (key.as_string::<i32>().value(i).to_owned(), etag.as_string::<i32>().value(i).to_owned());
+            let id =
+                (key.as_string::<i32>().value(i).to_owned(), etag.as_string::<i32>().value(i).to_owned());
             *counts.entry(id).or_insert(0) += rows.value(i);
         }
     }

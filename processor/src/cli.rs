@@ -6,7 +6,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// From bronze to silver, discard and gold: check, redact, promote exactly once, account for every row.
 #[derive(Parser)]
-#[command(version, arg_required_else_help = true, after_help = "Exit codes: 0 done, 1 work failed or an audit found a gap, 2 wrong usage or contract.")]
+#[command(
+    version,
+    arg_required_else_help = true,
+    after_help = "Exit codes: 0 done, 1 work failed or an audit found a gap, 2 wrong usage or contract."
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -29,7 +33,9 @@ pub enum Format {
 #[derive(Subcommand)]
 pub enum Command {
     /// Process what is in bronze and not in the ledger, once
-    #[command(after_help = "Example:\n  ingot-processor run --lake file:///data/lake\n  ingot-processor run --lake file:///data/lake --contract contracts/orders.yaml")]
+    #[command(
+        after_help = "Example:\n  ingot-processor run --lake file:///data/lake\n  ingot-processor run --lake file:///data/lake --contract contracts/orders.yaml"
+    )]
     Run(Place),
     /// Keep processing what arrives, until interrupted
     #[command(after_help = "Example:\n  ingot-processor watch --lake file:///data/lake --every-s 30")]
@@ -41,7 +47,9 @@ pub enum Command {
     #[command(after_help = "Example:\n  ingot-processor audit --lake file:///data/lake --format json")]
     Audit(Place),
     /// Ask the lake in SQL: silver.<dataset>, gold.<name>, discard, ledger
-    #[command(after_help = "Example:\n  ingot-processor query --lake file:///data/lake \"SELECT rule, count(*) FROM discard GROUP BY rule\"")]
+    #[command(
+        after_help = "Example:\n  ingot-processor query --lake file:///data/lake \"SELECT rule, count(*) FROM discard GROUP BY rule\""
+    )]
     Query(Query),
     /// Check contract files: all problems at once
     #[command(after_help = "Example:\n  ingot-processor lint contracts/orders.yaml")]

@@ -76,7 +76,10 @@ pub async fn watch(cli: &Cli, watch: &Watch) -> Result<ExitCode> {
 /// `land`.
 pub async fn land(cli: &Cli, land: &Land) -> Result<ExitCode> {
     if !land.mqtt.ip().is_loopback() {
-        bail!(Usage(format!("--mqtt {} is not on this machine, and the connection is not encrypted; run `land` beside the broker", land.mqtt)));
+        bail!(Usage(format!(
+            "--mqtt {} is not on this machine, and the connection is not encrypted; run `land` beside the broker",
+            land.mqtt
+        )));
     }
     let lake = Lake::create(&land.lake)?;
     let stop = async {
@@ -84,7 +87,9 @@ pub async fn land(cli: &Cli, land: &Land) -> Result<ExitCode> {
     };
     let host = land.mqtt.ip().to_string();
     let landed = landing::land(&lake, &host, land.mqtt.port(), &land.client_id, stop).await?;
-    print(cli, &landed, || format!("landed {} messages, {} bytes; refused {}", landed.messages, landed.bytes, landed.refused))?;
+    print(cli, &landed, || {
+        format!("landed {} messages, {} bytes; refused {}", landed.messages, landed.bytes, landed.refused)
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -146,7 +151,8 @@ async fn run_with_progress(cli: &Cli, lake: &Lake, contracts: &[Contract]) -> Re
         bar.set_draw_target(ProgressDrawTarget::hidden());
     }
     bar.set_style(
-        ProgressStyle::with_template("processing {wide_bar} {pos}/{len} objects, {eta} left").context("the progress bar's template")?,
+        ProgressStyle::with_template("processing {wide_bar} {pos}/{len} objects, {eta} left")
+            .context("the progress bar's template")?,
     );
     let report = running::run(lake, contracts, |done, found| {
         bar.set_length(found);

@@ -15,9 +15,9 @@ use serde::Serialize;
 
 use crate::contract::{Contract, GoldQuery, Window};
 use crate::lake::Lake;
+use crate::session;
 use crate::silver::on_days;
 use crate::table::{CONFLICTS_MAX, CommitError, Table, TableError, after_conflict};
-use crate::session;
 
 /// The transaction that says which version of silver a gold table shows.
 const SHOWS: &str = "ingot/silver-version";

@@ -46,7 +46,9 @@ pub enum LakeError {
         source: std::io::Error,
     },
     /// A bronze object exists with other bytes.
-    #[error("{key} is already in bronze with other bytes; bronze is write-once, the new bytes were not stored")]
+    #[error(
+        "{key} is already in bronze with other bytes; bronze is write-once, the new bytes were not stored"
+    )]
     Rewritten {
         /// The bronze key.
         key: String,
@@ -122,8 +124,7 @@ impl Lake {
             key: url.to_owned(),
             source,
         })?;
-        let url =
-            Url::from_directory_path(&root).map_err(|()| LakeError::Url { url: url.to_owned() })?;
+        let url = Url::from_directory_path(&root).map_err(|()| LakeError::Url { url: url.to_owned() })?;
         Ok(Self { url, root, store: Arc::new(store) })
     }
 
@@ -166,22 +167,14 @@ impl Lake {
             })
             .try_collect()
             .await
-            .map_err(|source| LakeError::Store {
-                operation: "listing",
-                key: prefix.to_string(),
-                source,
-            })?;
+            .map_err(|source| LakeError::Store { operation: "listing", key: prefix.to_string(), source })?;
         objects.sort_by(|a, b| a.key.cmp(&b.key));
         Ok(objects)
     }
 
     /// An object's bytes.
     pub async fn read(&self, key: &str) -> Result<Bytes, LakeError> {
-        let store_error = |source| LakeError::Store {
-            operation: "reading",
-            key: key.to_owned(),
-            source,
-        };
+        let store_error = |source| LakeError::Store { operation: "reading", key: key.to_owned(), source };
         let found = self.store.get(&location(key)?).await.map_err(store_error)?;
         found.bytes().await.map_err(store_error)
     }
@@ -199,9 +192,7 @@ impl Lake {
             Err(object_store::Error::AlreadyExists { .. }) => {
                 Err(LakeError::Rewritten { key: key.to_owned() })
             }
-            Err(source) => {
-                Err(LakeError::Store { operation: "storing", key: key.to_owned(), source })
-            }
+            Err(source) => Err(LakeError::Store { operation: "storing", key: key.to_owned(), source }),
         }
     }
 

@@ -178,8 +178,12 @@ pub async fn entries(ledger: &Table) -> Result<Vec<Entry>, LedgerError> {
     let rows = session::context().read_table(ledger.provider().await?)?.collect().await?;
     let mut entries = Vec::new();
     for batch in rows {
-        let order: Vec<usize> =
-            schema().fields().iter().map(|field| batch.schema().index_of(field.name())).collect::<Result<_, _>>().map_err(DataFusionError::from)?;
+        let order: Vec<usize> = schema()
+            .fields()
+            .iter()
+            .map(|field| batch.schema().index_of(field.name()))
+            .collect::<Result<_, _>>()
+            .map_err(DataFusionError::from)?;
         let batch = batch.project(&order).map_err(DataFusionError::from)?;
         let texts = texts(&batch)?;
         let number = |column: usize, row: usize| batch.column(column).as_primitive::<Int64Type>().value(row);
@@ -209,12 +213,12 @@ pub async fn entries(ledger: &Table) -> Result<Vec<Entry>, LedgerError> {
 
 /// Reads text cells whatever kind of string the reader chose; other columns read as empty.
 fn texts(batch: &RecordBatch) -> Result<impl Fn(usize, usize) -> String, DataFusionError> {
-    let columns: Vec<Option<ArrayRef>> = batch
-        .columns()
-        .iter()
-        .map(|column| cast(column, &DataType::Utf8).ok())
-        .collect();
+    let columns: Vec<Option<ArrayRef>> =
+        batch.columns().iter().map(|column| cast(column, &DataType::Utf8).ok()).collect();
     Ok(move |column: usize, row: usize| {
-        columns[column].as_ref().map(|column| column.as_string::<i32>().value(row).to_owned()).unwrap_or_default()
+        columns[column]
+            .as_ref()
+            .map(|column| column.as_string::<i32>().value(row).to_owned())
+            .unwrap_or_default()
     })
 }

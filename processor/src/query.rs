@@ -52,11 +52,7 @@ pub async fn lake_session(lake: &Lake, contracts: &[Contract]) -> Result<Session
 }
 
 /// The answer to one SQL statement; statements that would change anything are refused.
-pub async fn query(
-    lake: &Lake,
-    contracts: &[Contract],
-    sql: &str,
-) -> Result<Vec<RecordBatch>, QueryError> {
+pub async fn query(lake: &Lake, contracts: &[Contract], sql: &str) -> Result<Vec<RecordBatch>, QueryError> {
     let context = lake_session(lake, contracts).await?;
     let read_only =
         SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);

@@ -121,7 +121,8 @@ async fn table(session: &SessionContext, sql: &str) -> Result<Vec<(Vec<String>, 
             }
         }
         for row in 0..batch.num_rows() {
-            let text = texts.iter().map(|text| if text.is_null(row) { "" } else { text.value(row) }.to_owned());
+            let text =
+                texts.iter().map(|text| if text.is_null(row) { "" } else { text.value(row) }.to_owned());
             let number = numbers.iter().map(|n| if n.is_null(row) { f64::NAN } else { n.value(row) });
             rows.push((text.collect(), number.collect()));
         }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use tracing::warn;
 
 use crate::bronze::BronzeKey;
-use crate::check::{Checker, CheckError};
+use crate::check::{CheckError, Checker};
 use crate::contract::Contract;
 use crate::gold::{self, GoldError, Refreshed};
 use crate::lake::{Lake, LakeError};

@@ -174,15 +174,15 @@ async fn rows_with_known_keys(
         return Ok(known);
     }
     let context = session::context();
-    let mut silver = context.read_table(table.provider().await.map_err(|e| DataFusionError::External(e.into()))?)?;
+    let mut silver =
+        context.read_table(table.provider().await.map_err(|e| DataFusionError::External(e.into()))?)?;
     // The bounds let the scan skip every file whose statistics lie outside.
     for (name, column) in contract.key.iter().zip(keys.columns()) {
         if let Some((min, max)) = bounds(column)? {
             silver = silver.filter(col(name).between(lit(min), lit(max)))?;
         }
     }
-    let incoming_names: Vec<String> =
-        contract.key.iter().map(|name| format!("incoming_{name}")).collect();
+    let incoming_names: Vec<String> = contract.key.iter().map(|name| format!("incoming_{name}")).collect();
     let mut fields: Vec<Field> = keys
         .schema()
         .fields()

@@ -85,8 +85,8 @@ impl Table {
             return Ok(table);
         }
         let kernel_schema: Result<StructType, _> = schema.as_ref().try_into_kernel();
-        let kernel_schema =
-            kernel_schema.map_err(|error| failed("creating", path)(DeltaTableError::generic(error.to_string())))?;
+        let kernel_schema = kernel_schema
+            .map_err(|error| failed("creating", path)(DeltaTableError::generic(error.to_string())))?;
         let created = table
             .delta
             .clone()
@@ -107,9 +107,9 @@ impl Table {
     }
 
     async fn at(lake: &Lake, path: &str) -> Result<Self, TableError> {
-        let url = lake.table_place(path).map_err(|error| {
-            failed("opening", path)(DeltaTableError::generic(error.to_string()))
-        })?;
+        let url = lake
+            .table_place(path)
+            .map_err(|error| failed("opening", path)(DeltaTableError::generic(error.to_string())))?;
         let delta = DeltaTable::try_from_url(url).await.map_err(failed("opening", path))?;
         Ok(Self { path: path.to_owned(), delta })
     }
@@ -159,10 +159,7 @@ impl Table {
 
     /// Adds each object's rows unless a commit already did: exactly once over redelivery, any grouping
     /// and concurrent processors. The transaction's id is the object's.
-    pub async fn append_once(
-        &mut self,
-        objects: &[(String, RecordBatch)],
-    ) -> Result<(), CommitError> {
+    pub async fn append_once(&mut self, objects: &[(String, RecordBatch)]) -> Result<(), CommitError> {
         for conflicts in 0..CONFLICTS_MAX {
             self.refresh().await?;
             let mut missing = Vec::new();
@@ -196,13 +193,10 @@ impl Table {
             .iter()
             .map(|(id, version)| Transaction::new_with_last_update(id, *version, Some(now_ms)))
             .collect();
-        let mut write =
-            WriteBuilder::new(self.delta.log_store(), Some(snapshot.snapshot().clone()))
-                .with_save_mode(mode)
-                .with_commit_properties(
-                    CommitProperties::default().with_application_transactions(transactions),
-                )
-                .with_input_batches([batch]);
+        let mut write = WriteBuilder::new(self.delta.log_store(), Some(snapshot.snapshot().clone()))
+            .with_save_mode(mode)
+            .with_commit_properties(CommitProperties::default().with_application_transactions(transactions))
+            .with_input_batches([batch]);
         if let Some(predicate) = predicate {
             write = write.with_replace_where(predicate);
         }
@@ -224,7 +218,8 @@ impl Table {
         let log = self.delta.log_store();
         let mut dts = BTreeSet::new();
         for version in after + 1..=self.version() {
-            let entry = log.read_commit_entry(version).await.map_err(failed("reading the log of", &self.path))?;
+            let entry =
+                log.read_commit_entry(version).await.map_err(failed("reading the log of", &self.path))?;
             let Some(entry) = entry else { return Ok(None) };
             for line in entry.split(|byte| *byte == b'\n') {
                 let Ok(action) = serde_json::from_slice::<serde_json::Value>(line) else { continue };
@@ -246,10 +241,7 @@ pub async fn after_conflict(conflicts: u32) {
     tokio::time::sleep(Duration::from_millis(fastrand::u64(..most_ms))).await;
 }
 
-fn failed<E: Into<DeltaTableError>>(
-    operation: &'static str,
-    table: &str,
-) -> impl FnOnce(E) -> TableError {
+fn failed<E: Into<DeltaTableError>>(operation: &'static str, table: &str) -> impl FnOnce(E) -> TableError {
     let table = table.to_owned();
     move |source| TableError { operation, table, source: Box::new(source.into()) }
 }

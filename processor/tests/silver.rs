@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, Int64Array, StringArray};
+use datafusion::arrow::array::{Decimal128Array, TimestampMicrosecondArray, new_null_array};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::arrow::record_batch::RecordBatch;
-use datafusion::arrow::array::{Decimal128Array, TimestampMicrosecondArray, new_null_array};
 use ingot_processor::contract::Contract;
 use ingot_processor::lake::{BronzeObject, Lake};
 use ingot_processor::{query, silver};
@@ -36,9 +36,9 @@ fn rows(contract: &Contract, ids: &[&str]) -> RecordBatch {
             match field.name().as_str() {
                 "order_id" => Arc::new(StringArray::from(ids.to_vec())),
                 "status" | "currency" => Arc::new(StringArray::from(vec!["paid"; n])),
-                "amount" => Arc::new(
-                    Decimal128Array::from(vec![1_250; n]).with_precision_and_scale(18, 2).unwrap(),
-                ),
+                "amount" => {
+                    Arc::new(Decimal128Array::from(vec![1_250; n]).with_precision_and_scale(18, 2).unwrap())
+                }
                 "created_at" => Arc::new(
                     TimestampMicrosecondArray::from_value(1_700_000_000_000_000, n).with_timezone("UTC"),
                 ),

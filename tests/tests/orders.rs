@@ -41,7 +41,8 @@ fn summary(lake: &TempLake) -> [Vec<Value>; 4] {
 fn expected() -> [Vec<Value>; 4] {
     let first = "bronze/orders/dt=2026-01-01/first.ndjson";
     let second = "bronze/orders/dt=2026-01-02/second.ndjson";
-    let discard = |key: &str, ordinal: i64, rule: &str| json!({"bronze_key": key, "ordinal": ordinal, "rule": rule});
+    let discard =
+        |key: &str, ordinal: i64, rule: &str| json!({"bronze_key": key, "ordinal": ordinal, "rule": rule});
     [
         vec![
             json!({"order_id": "A1", "status": "paid", "amount": "19.99", "currency": "EUR", "created_at": "2026-01-01T10:00:00Z", "customer_email": "[REDACTED]", "phone": "[REDACTED]", "notes": "ring [EMAIL] or [PHONE]"}),
@@ -75,7 +76,10 @@ fn every_row_is_in_silver_or_discard_for_the_right_reason_and_gold_adds_up() {
     let lake = filled();
     let report = lake.run(&CONTRACT);
     assert_eq!(report["rows_in"], 12);
-    assert_eq!((&report["silver"], &report["discarded"], &report["duplicates"]), (&json!(3), &json!(7), &json!(2)));
+    assert_eq!(
+        (&report["silver"], &report["discarded"], &report["duplicates"]),
+        (&json!(3), &json!(7), &json!(2))
+    );
     assert_eq!(summary(&lake), expected());
     lake.audit();
 }

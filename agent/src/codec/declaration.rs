@@ -20,10 +20,7 @@ const BYTES_MAX: usize = (8 * BIT_COST_MAX + 4 * residual::COST_MAX + 4).div_cei
 pub(crate) const DECIMALS_BITS: u32 = 4;
 
 /// The most bytes that declaring `series` can take now; 0 where it is declared.
-pub(crate) fn cost_bytes_max<const S: usize, const D: usize>(
-    table: &Table<S, D>,
-    series: u16,
-) -> usize {
+pub(crate) fn cost_bytes_max<const S: usize, const D: usize>(table: &Table<S, D>, series: u16) -> usize {
     let series = &table.series[usize::from(series)];
     if series.frame_id != NONE {
         return 0;
@@ -76,20 +73,11 @@ fn code_device<const S: usize, const D: usize, C: BitCoder>(
     wanted: u16,
     at_ms: i64,
 ) -> Result<u16, Damaged> {
-    let number = table
-        .devices
-        .get(usize::from(wanted))
-        .map_or(NONE, |device| device.frame_id);
+    let number = table.devices.get(usize::from(wanted)).map_or(NONE, |device| device.frame_id);
     if coder.bit(&mut table.shared.is_device_new, number == NONE) {
         return code_new_device(table, coder, wanted, at_ms);
     }
-    let number = code_number(
-        table,
-        coder,
-        table.device_before,
-        number,
-        table.frame_devices,
-    )?;
+    let number = code_number(table, coder, table.device_before, number, table.frame_devices)?;
     table.device_before = number;
     Ok(if C::DECODES { number } else { wanted })
 }
@@ -100,10 +88,7 @@ fn code_new_device<const S: usize, const D: usize, C: BitCoder>(
     wanted: u16,
     at_ms: i64,
 ) -> Result<u16, Damaged> {
-    let before = table
-        .devices
-        .get(usize::from(table.device_declared))
-        .unwrap_or(&Device::NEW);
+    let before = table.devices.get(usize::from(table.device_declared)).unwrap_or(&Device::NEW);
     let (name_before, boot_before) = (before.name, before.boot);
     let (mut name, mut boot, mut tick_ms) = (Name::EMPTY, 0, 1);
     if let Some(device) = table.devices.get_mut(usize::from(wanted)) {
@@ -112,9 +97,7 @@ fn code_new_device<const S: usize, const D: usize, C: BitCoder>(
     }
     let shared = &mut table.shared;
     name = shared.letters.code(coder, name, &name_before)?;
-    let step = shared
-        .odd
-        .code(coder, boot.wrapping_sub(boot_before) as i64);
+    let step = shared.odd.code(coder, boot.wrapping_sub(boot_before) as i64);
     boot = boot_before.wrapping_add(step as u64);
     tick_ms = shared.odd.code(coder, tick_ms);
     if tick_ms < 1 {
@@ -138,20 +121,12 @@ fn code_channel<const S: usize, const D: usize, C: BitCoder>(
     coder: &mut C,
     channel: Name,
 ) -> Result<Name, Damaged> {
-    let twin = if C::DECODES {
-        NONE
-    } else {
-        find_channel(table, &channel)
-    };
+    let twin = if C::DECODES { NONE } else { find_channel(table, &channel) };
     if coder.bit(&mut table.shared.is_channel_known, twin != NONE) {
         let number = code_number(table, coder, table.channel_before, twin, table.frame_series)?;
         table.channel_before = number + 1;
         // The encoder's places are not the frame's numbers; the decoder's are.
-        return Ok(if C::DECODES {
-            table.series[usize::from(number)].channel
-        } else {
-            channel
-        });
+        return Ok(if C::DECODES { table.series[usize::from(number)].channel } else { channel });
     }
     let before = table.series.get(usize::from(table.series_declared));
     let before = before.map_or(Name::EMPTY, |series| series.channel);
@@ -166,15 +141,9 @@ fn code_number<const S: usize, const D: usize, C: BitCoder>(
     number: u16,
     len: u16,
 ) -> Result<u16, Damaged> {
-    let step = table
-        .shared
-        .odd
-        .code(coder, i64::from(number) - i64::from(before));
+    let step = table.shared.odd.code(coder, i64::from(number) - i64::from(before));
     let number = i64::from(before).wrapping_add(step);
-    u16::try_from(number)
-        .ok()
-        .filter(|number| *number < len)
-        .ok_or(Damaged)
+    u16::try_from(number).ok().filter(|number| *number < len).ok_or(Damaged)
 }
 
 /// The frame's number of a declared series with this channel name, [`NONE`] if there is none: the
@@ -183,14 +152,7 @@ fn find_channel<const S: usize, const D: usize>(table: &Table<S, D>, channel: &N
     let series = table.series[..usize::from(table.series_len)].iter();
     let twins = series.filter(|series| series.frame_id != NONE && series.channel == *channel);
     let preferred = |number: &u16| {
-        if *number == table.channel_before {
-            0
-        } else {
-            number + 1
-        }
+        if *number == table.channel_before { 0 } else { number + 1 }
     };
-    twins
-        .map(|series| series.frame_id)
-        .min_by_key(preferred)
-        .unwrap_or(NONE)
+    twins.map(|series| series.frame_id).min_by_key(preferred).unwrap_or(NONE)
 }

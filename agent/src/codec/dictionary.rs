@@ -43,21 +43,12 @@ impl Dictionary {
 
     /// Codes `value` if the list knows it; else `None`, and the caller codes it and calls [`Self::add`].
     #[inline]
-    pub(crate) fn code<C: BitCoder>(
-        &mut self,
-        coder: &mut C,
-        value: i64,
-        guess: i64,
-    ) -> Option<i64> {
+    pub(crate) fn code<C: BitCoder>(&mut self, coder: &mut C, value: i64, guess: i64) -> Option<i64> {
         if self.worth == 0 || self.len == 0 {
             return None;
         }
         let entries = &self.entries[..usize::from(self.len)];
-        let found = if C::DECODES {
-            Err(0)
-        } else {
-            entries.binary_search(&value)
-        };
+        let found = if C::DECODES { Err(0) } else { entries.binary_search(&value) };
         let known = coder.bit(&mut self.known[usize::from(self.history)], found.is_ok());
         self.history = (self.history << 1 | u8::from(known)) & 3;
         if !known {
@@ -69,9 +60,7 @@ impl Dictionary {
         let steps = found.unwrap_or(0) as i64 - start as i64;
         let steps = self.rank.code(coder, steps);
         // A damaged body can step outside: stay on the list.
-        let index = (start as i64)
-            .saturating_add(steps)
-            .clamp(0, entries.len() as i64 - 1);
+        let index = (start as i64).saturating_add(steps).clamp(0, entries.len() as i64 - 1);
         Some(entries[index as usize])
     }
 
@@ -97,9 +86,7 @@ fn nearest(entries: &[i64], guess: i64) -> usize {
     if above == 0 {
         return 0;
     }
-    if above == entries.len()
-        || guess.abs_diff(entries[above - 1]) <= entries[above].abs_diff(guess)
-    {
+    if above == entries.len() || guess.abs_diff(entries[above - 1]) <= entries[above].abs_diff(guess) {
         return above - 1;
     }
     above

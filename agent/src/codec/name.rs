@@ -26,10 +26,7 @@ pub(crate) fn is_letter(byte: u8) -> bool {
 }
 
 impl Name {
-    pub(crate) const EMPTY: Self = Self {
-        len: 0,
-        bytes: [0; NAME_BYTES_MAX],
-    };
+    pub(crate) const EMPTY: Self = Self { len: 0, bytes: [0; NAME_BYTES_MAX] };
 
     /// `None` if it is not a name.
     pub(crate) fn new(name: &str) -> Option<Self> {
@@ -60,12 +57,7 @@ impl Name {
 
     fn shared_with(&self, before: &Self) -> usize {
         let same = |(a, b): &(&u8, &u8)| a == b;
-        self.as_bytes()
-            .iter()
-            .zip(before.as_bytes())
-            .take_while(same)
-            .count()
-            .min((1 << SHARED_BITS) - 1)
+        self.as_bytes().iter().zip(before.as_bytes()).take_while(same).count().min((1 << SHARED_BITS) - 1)
     }
 }
 
@@ -94,43 +86,25 @@ impl Letters {
         name: Name,
         before: &Name,
     ) -> Result<Name, Damaged> {
-        let shared = code_tree(
-            coder,
-            &mut self.shared,
-            SHARED_BITS,
-            name.shared_with(before),
-        );
+        let shared = code_tree(coder, &mut self.shared, SHARED_BITS, name.shared_with(before));
         let mut result = Name::EMPTY;
         for byte in before.as_bytes().get(..shared).ok_or(Damaged)? {
             result.push(*byte).ok_or(Damaged)?;
         }
         loop {
-            let letter = name
-                .as_bytes()
-                .get(usize::from(result.len))
-                .copied()
-                .unwrap_or(0);
+            let letter = name.as_bytes().get(usize::from(result.len)).copied().unwrap_or(0);
             let letter = code_tree(coder, &mut self.letters, LETTER_BITS, usize::from(letter));
             if letter == 0 {
                 break;
             }
             result.push(letter as u8).ok_or(Damaged)?;
         }
-        if result.len == 0 {
-            Err(Damaged)
-        } else {
-            Ok(result)
-        }
+        if result.len == 0 { Err(Damaged) } else { Ok(result) }
     }
 }
 
 /// Codes `bits` bits, the upper ones first, each with odds that depend on those before.
-fn code_tree<C: BitCoder>(
-    coder: &mut C,
-    odds: &mut [Probability],
-    bits: u32,
-    value: usize,
-) -> usize {
+fn code_tree<C: BitCoder>(coder: &mut C, odds: &mut [Probability], bits: u32, value: usize) -> usize {
     let mut node = 1;
     for bit in (0..bits).rev() {
         let yes = coder.bit(&mut odds[node], value >> bit & 1 == 1);

@@ -26,15 +26,8 @@ pub(crate) struct Predictor {
 }
 
 impl Predictor {
-    pub(crate) const NEW: Self = Self {
-        last: [0; 3],
-        mean: 0,
-        slope: 0,
-        errors: [0; 6],
-        guesses: [0; 6],
-        best: 0,
-        seen: 0,
-    };
+    pub(crate) const NEW: Self =
+        Self { last: [0; 3], mean: 0, slope: 0, errors: [0; 6], guesses: [0; 6], best: 0, seen: 0 };
 
     /// The guess with the least recent error; 0 at the start.
     #[inline]
@@ -55,8 +48,7 @@ impl Predictor {
         let mut best = 0;
         for i in 0..6 {
             let error = value.wrapping_sub(self.guesses[i]).unsigned_abs();
-            self.errors[i] =
-                (self.errors[i] - (self.errors[i] >> ERROR_SHIFT)).saturating_add(error);
+            self.errors[i] = (self.errors[i] - (self.errors[i] >> ERROR_SHIFT)).saturating_add(error);
             if self.errors[i] < self.errors[best] {
                 best = i;
             }
@@ -66,11 +58,7 @@ impl Predictor {
         let step = value.wrapping_sub(x1);
         let bend = step.wrapping_sub(x1.wrapping_sub(x2));
         self.mean = towards(self.mean, value);
-        self.slope = if self.seen == 1 {
-            step.wrapping_mul(16)
-        } else {
-            towards(self.slope, step)
-        };
+        self.slope = if self.seen == 1 { step.wrapping_mul(16) } else { towards(self.slope, step) };
         self.seen = 2;
         self.last = [value, x1, x2];
         let linear = value.wrapping_add(step);

@@ -13,10 +13,8 @@ const FLOOR: u32 = 8;
 pub(crate) const BIT_COST_MAX: usize = 10;
 
 /// How far the odds move towards an answer, in 1/65536 of the distance, by age.
-const RATE: [u32; 16] = [
-    30000, 22000, 16384, 13107, 10923, 9362, 8192, 7282, 6554, 5461, 4681, 4096, 3640, 3277, 2979,
-    2731,
-];
+const RATE: [u32; 16] =
+    [30000, 22000, 16384, 13107, 10923, 9362, 8192, 7282, 6554, 5461, 4681, 4096, 3640, 3277, 2979, 2731];
 
 /// The odds that the answer is yes.
 #[derive(Clone, Copy, Debug)]

@@ -47,12 +47,7 @@ pub(crate) struct Encoder<const BYTES: usize> {
 
 impl<const BYTES: usize> Encoder<BYTES> {
     pub(crate) const fn new() -> Self {
-        Self {
-            bytes: [0; BYTES],
-            len: 0,
-            low: 0,
-            range: u32::MAX,
-        }
+        Self { bytes: [0; BYTES], len: 0, low: 0, range: u32::MAX }
     }
 
     /// Bytes that [`Self::finish`] would give now.
@@ -145,11 +140,7 @@ pub(crate) struct Position {
 impl Position {
     /// The start of `body`.
     pub(crate) fn start(body: &[u8]) -> Self {
-        let mut start = Self {
-            next: 0,
-            code: 0,
-            range: u32::MAX,
-        };
+        let mut start = Self { next: 0, code: 0, range: u32::MAX };
         for _ in 0..4 {
             start.shift(body);
         }

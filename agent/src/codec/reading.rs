@@ -13,14 +13,10 @@ use crate::{Quality, Reading};
 
 /// No reading of a declared series costs more bytes: 20 answers, residuals for rank, `seq`, time,
 /// value and last places, and raw quality, decimals and value.
-const READING_BYTES_MAX: usize =
-    (20 * BIT_COST_MAX + 5 * residual::COST_MAX + 8 + 4 + 64).div_ceil(8);
+const READING_BYTES_MAX: usize = (20 * BIT_COST_MAX + 5 * residual::COST_MAX + 8 + 4 + 64).div_ceil(8);
 
 /// The most bytes that a reading of `series` can take now.
-pub(crate) fn cost_bytes_max<const S: usize, const D: usize>(
-    table: &Table<S, D>,
-    series: u16,
-) -> usize {
+pub(crate) fn cost_bytes_max<const S: usize, const D: usize>(table: &Table<S, D>, series: u16) -> usize {
     READING_BYTES_MAX + declaration::cost_bytes_max(table, series)
 }
 
@@ -36,12 +32,7 @@ struct Target {
 impl Target {
     const UNKNOWN: Self = Self {
         series: NONE,
-        reading: Reading {
-            seq: 0,
-            at_ms: 0,
-            value: 0.0,
-            quality: Quality::GOOD,
-        },
+        reading: Reading { seq: 0, at_ms: 0, value: 0.0, quality: Quality::GOOD },
         form: Form::Exact(0),
         regraded: None,
     };
@@ -55,11 +46,7 @@ pub(crate) fn encode<const S: usize, const D: usize, C: BitCoder>(
     series: u16,
     reading: &Reading,
 ) -> Result<(), Damaged> {
-    let mut target = Target {
-        series,
-        reading: *reading,
-        ..Target::UNKNOWN
-    };
+    let mut target = Target { series, reading: *reading, ..Target::UNKNOWN };
     let entry = &mut table.series[usize::from(series)];
     if !reading.quality.contains(Quality::MISSING) {
         (target.form, target.regraded) = entry.form(reading.value);
@@ -92,11 +79,7 @@ fn code<const S: usize, const D: usize, C: BitCoder>(
         let wanted = !C::DECODES && is_usual(table, expected, target);
         usual = coder.bit(&mut table.series[usize::from(expected)].is_usual, wanted);
     }
-    let id = if usual {
-        expected
-    } else {
-        code_series(table, coder, expected, target)?
-    };
+    let id = if usual { expected } else { code_series(table, coder, expected, target)? };
     table.touch(id);
     if table.previous != NONE {
         table.series[usize::from(table.previous)].successor = id;
@@ -109,28 +92,17 @@ fn code<const S: usize, const D: usize, C: BitCoder>(
     let mut seq = device.seq_next;
     if !usual {
         if !coder.bit(&mut shared.is_next_seq, target.reading.seq == seq) {
-            let jump = shared
-                .odd
-                .code(coder, target.reading.seq.wrapping_sub(seq) as i64);
+            let jump = shared.odd.code(coder, target.reading.seq.wrapping_sub(seq) as i64);
             seq = seq.wrapping_add(jump as u64);
         }
-        if !coder.bit(
-            &mut shared.is_same_quality,
-            target.reading.quality.0 == series.quality,
-        ) {
+        if !coder.bit(&mut shared.is_same_quality, target.reading.quality.0 == series.quality) {
             series.quality = coder.raw(u64::from(target.reading.quality.0), 8) as u8;
         }
     }
     device.seq_next = seq.wrapping_add(1);
     let quality = Quality(series.quality);
     let at_ms = target.reading.at_ms;
-    let at_ms = series.rhythm.code(
-        coder,
-        &mut device.clock,
-        &mut shared.odd,
-        table.previous_ms,
-        at_ms,
-    );
+    let at_ms = series.rhythm.code(coder, &mut device.clock, &mut shared.odd, table.previous_ms, at_ms);
     table.previous_ms = at_ms;
     let value = if quality.contains(Quality::MISSING) {
         f64::NAN
@@ -142,24 +114,12 @@ fn code<const S: usize, const D: usize, C: BitCoder>(
     } else {
         code_value(table, coder, id, target)?
     };
-    Ok((
-        id,
-        Reading {
-            seq,
-            at_ms,
-            value,
-            quality,
-        },
-    ))
+    Ok((id, Reading { seq, at_ms, value, quality }))
 }
 
 /// Whether the reading is of the expected series, next in `seq`, of its last quality, and exact.
 #[inline]
-fn is_usual<const S: usize, const D: usize>(
-    table: &Table<S, D>,
-    expected: u16,
-    target: &Target,
-) -> bool {
+fn is_usual<const S: usize, const D: usize>(table: &Table<S, D>, expected: u16, target: &Target) -> bool {
     let series = &table.series[usize::from(expected)];
     expected == target.series
         && target.reading.seq == table.devices[usize::from(series.device)].seq_next
@@ -182,11 +142,7 @@ fn code_series<const S: usize, const D: usize, C: BitCoder>(
     if coder.bit(&mut table.shared.is_new, is_new) {
         return declaration::code(table, coder, target.series, target.reading.at_ms);
     }
-    let rank = if C::DECODES {
-        0
-    } else {
-        table.rank(target.series)
-    };
+    let rank = if C::DECODES { 0 } else { table.rank(target.series) };
     let rank = table.shared.rank.code(coder, rank);
     table.at_rank(rank).ok_or(Damaged)
 }

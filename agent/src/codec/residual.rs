@@ -71,11 +71,7 @@ impl Residual {
         let length = self.code_length(coder, 64 - magnitude.leading_zeros());
         let magnitude = self.code_mantissa(coder, magnitude, length);
         let magnitude = magnitude as i64; // 2^63 becomes i64::MIN, which is its own negative
-        if negative {
-            magnitude.wrapping_neg()
-        } else {
-            magnitude
-        }
+        if negative { magnitude.wrapping_neg() } else { magnitude }
     }
 
     #[inline]
@@ -95,11 +91,7 @@ impl Residual {
     fn learn_length(&mut self, length: u32) {
         let sample = (length << 8) as i32;
         let mean = i32::from(self.mean);
-        let mean = if self.seen == 0 {
-            sample
-        } else {
-            mean + ((sample - mean) >> self.seen.min(3))
-        };
+        let mean = if self.seen == 0 { sample } else { mean + ((sample - mean) >> self.seen.min(3)) };
         self.mean = mean as u16;
         self.seen = (self.seen + 1).min(4);
     }
@@ -133,18 +125,10 @@ fn code_around<C: BitCoder>(coder: &mut C, odds: &mut Length, length: u32, usual
         return usual;
     }
     let longer = coder.bit(&mut odds.longer, length > usual);
-    let steps = if longer {
-        length.wrapping_sub(usual)
-    } else {
-        usual.wrapping_sub(length)
-    };
+    let steps = if longer { length.wrapping_sub(usual) } else { usual.wrapping_sub(length) };
     for (step, further) in (1..).zip(&mut odds.further[usize::from(longer)]) {
         if !coder.bit(further, steps > step) {
-            let length = if longer {
-                usual + step
-            } else {
-                usual.saturating_sub(step)
-            };
+            let length = if longer { usual + step } else { usual.saturating_sub(step) };
             return length.clamp(1, 64);
         }
     }

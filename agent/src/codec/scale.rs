@@ -4,9 +4,8 @@
 pub(crate) const DECIMALS_MAX: u8 = 12;
 
 /// Powers of ten, exact in an `f64`.
-const POWERS: [f64; DECIMALS_MAX as usize + 1] = [
-    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12,
-];
+const POWERS: [f64; DECIMALS_MAX as usize + 1] =
+    [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12];
 
 /// Differences of so few units in the last place are the rounding of some program, not information
 /// that asks for more decimals.

@@ -30,13 +30,8 @@ pub(crate) struct Device {
 }
 
 impl Device {
-    pub(crate) const NEW: Self = Self {
-        name: Name::EMPTY,
-        boot: 0,
-        clock: Clock::NEW,
-        frame_id: NONE,
-        seq_next: 0,
-    };
+    pub(crate) const NEW: Self =
+        Self { name: Name::EMPTY, boot: 0, clock: Clock::NEW, frame_id: NONE, seq_next: 0 };
 
     /// Forgets what one frame taught.
     pub(crate) fn forget(&mut self) {

@@ -49,10 +49,7 @@ impl<const SERIES: usize, const DEVICES: usize> Table<SERIES, DEVICES> {
         series_declared: NONE,
         device_declared: NONE,
         shared: Shared::NEW,
-        order: [Link {
-            earlier: NONE,
-            later: NONE,
-        }; SERIES],
+        order: [Link { earlier: NONE, later: NONE }; SERIES],
         longest_silent: NONE,
         latest: NONE,
     };
@@ -61,11 +58,7 @@ impl<const SERIES: usize, const DEVICES: usize> Table<SERIES, DEVICES> {
     pub(crate) fn add_device(&mut self, name: Name, boot: u64) -> Option<u16> {
         let id = self.devices_len;
         let device = self.devices.get_mut(usize::from(id))?;
-        *device = Device {
-            name,
-            boot,
-            ..Device::NEW
-        };
+        *device = Device { name, boot, ..Device::NEW };
         self.devices_len += 1;
         Some(id)
     }
@@ -74,29 +67,19 @@ impl<const SERIES: usize, const DEVICES: usize> Table<SERIES, DEVICES> {
     pub(crate) fn add_series(&mut self, device: u16, channel: Name) -> Option<u16> {
         let id = self.series_len;
         let series = self.series.get_mut(usize::from(id))?;
-        *series = Series {
-            channel,
-            device,
-            ..Series::NEW
-        };
+        *series = Series { channel, device, ..Series::NEW };
         self.series_len += 1;
         Some(id)
     }
 
     pub(crate) fn find_device(&self, name: &Name, boot: u64) -> Option<u16> {
         let devices = self.devices[..usize::from(self.devices_len)].iter();
-        (0..)
-            .zip(devices)
-            .find(|(_, device)| device.boot == boot && device.name == *name)
-            .map(|(id, _)| id)
+        (0..).zip(devices).find(|(_, device)| device.boot == boot && device.name == *name).map(|(id, _)| id)
     }
 
     pub(crate) fn find_series(&self, device: u16, channel: &Name) -> Option<u16> {
         let series = self.series[..usize::from(self.series_len)].iter();
-        (0..)
-            .zip(series)
-            .find(|(_, s)| s.device == device && s.channel == *channel)
-            .map(|(id, _)| id)
+        (0..).zip(series).find(|(_, s)| s.device == device && s.channel == *channel).map(|(id, _)| id)
     }
 
     /// Forgets what one frame taught; names, decimals and ticks stay.
@@ -130,17 +113,12 @@ impl<const SERIES: usize, const DEVICES: usize> Table<SERIES, DEVICES> {
     /// The series expected next.
     #[inline]
     pub(crate) fn expected(&self) -> u16 {
-        self.series
-            .get(usize::from(self.previous))
-            .map_or(NONE, |previous| previous.successor)
+        self.series.get(usize::from(self.previous)).map_or(NONE, |previous| previous.successor)
     }
 
     /// Puts a newly declared series at the end of the order.
     pub(crate) fn enter(&mut self, id: u16) {
-        self.order[usize::from(id)] = Link {
-            earlier: self.latest,
-            later: NONE,
-        };
+        self.order[usize::from(id)] = Link { earlier: self.latest, later: NONE };
         match self.order.get_mut(usize::from(self.latest)) {
             Some(link) => link.later = id,
             None => self.longest_silent = id,

@@ -43,20 +43,13 @@ impl Clock {
 
     /// Forgets what was learned in a frame.
     pub(crate) fn forget(&mut self) {
-        *self = Self {
-            tick_ms: self.tick_ms,
-            off_tick: self.off_tick,
-            ..Self::NEW
-        };
+        *self = Self { tick_ms: self.tick_ms, off_tick: self.off_tick, ..Self::NEW };
     }
 
     /// Sets the tick from the device's first time, if it is not known yet.
     pub(crate) fn see_first(&mut self, at_ms: i64) {
         if self.tick_ms == 0 {
-            self.tick_ms = TICKS_MS
-                .into_iter()
-                .find(|tick| at_ms % tick == 0)
-                .unwrap_or(1);
+            self.tick_ms = TICKS_MS.into_iter().find(|tick| at_ms % tick == 0).unwrap_or(1);
         }
     }
 
@@ -68,12 +61,8 @@ impl Clock {
 }
 
 impl Rhythm {
-    pub(crate) const NEW: Self = Self {
-        is_same: Probability::EVEN,
-        started: false,
-        at_ms: 0,
-        predictor: Predictor::NEW,
-    };
+    pub(crate) const NEW: Self =
+        Self { is_same: Probability::EVEN, started: false, at_ms: 0, predictor: Predictor::NEW };
 
     /// Codes the time of this series' next reading; `before_ms` is the time of the reading before.
     #[inline]
@@ -86,11 +75,7 @@ impl Rhythm {
         at_ms: i64,
     ) -> i64 {
         let is_same = coder.bit(&mut self.is_same, at_ms == before_ms);
-        let at_ms = if is_same {
-            before_ms
-        } else {
-            self.code_new(coder, clock, odd, before_ms, at_ms)
-        };
+        let at_ms = if is_same { before_ms } else { self.code_new(coder, clock, odd, before_ms, at_ms) };
         self.predictor.learn(at_ms);
         self.at_ms = at_ms;
         self.started = true;
@@ -106,11 +91,7 @@ impl Rhythm {
         at_ms: i64,
     ) -> i64 {
         let last_ms = if self.started { self.at_ms } else { before_ms };
-        let guess_ms = if self.started {
-            self.predictor.guess()
-        } else {
-            before_ms
-        };
+        let guess_ms = if self.started { self.predictor.guess() } else { before_ms };
         let tick_ms = clock.tick_ms.max(1);
         let away = guess_ms.wrapping_sub(last_ms);
         let guess_ms = guess_ms.wrapping_sub(away.wrapping_rem(tick_ms));

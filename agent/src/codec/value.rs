@@ -14,11 +14,8 @@ pub(crate) struct Values {
 }
 
 impl Values {
-    pub(crate) const NEW: Self = Self {
-        predictor: Predictor::NEW,
-        dictionary: Dictionary::NEW,
-        residual: Residual::NEW,
-    };
+    pub(crate) const NEW: Self =
+        Self { predictor: Predictor::NEW, dictionary: Dictionary::NEW, residual: Residual::NEW };
 
     /// Codes one scaled value.
     #[inline]

@@ -23,11 +23,7 @@ pub struct Bme280<I, D> {
 impl<I: I2c, D: DelayNs> Bme280<I, D> {
     /// The chip at `address`: 0x76, or 0x77 with its SDO pin high.
     pub fn new(bus: I, address: u8, delay: D) -> Self {
-        Self {
-            driver: BME280::new(bus, address),
-            delay,
-            is_set_up: false,
-        }
+        Self { driver: BME280::new(bus, address), delay, is_set_up: false }
     }
 
     fn measure(&mut self, values: &mut [f64]) -> Result<(), Error<I::Error>> {
@@ -84,11 +80,7 @@ mod tests {
     }
 
     impl I2c for Registers {
-        fn transaction(
-            &mut self,
-            _: u8,
-            operations: &mut [Operation<'_>],
-        ) -> Result<(), Infallible> {
+        fn transaction(&mut self, _: u8, operations: &mut [Operation<'_>]) -> Result<(), Infallible> {
             for operation in operations {
                 match operation {
                     Operation::Write(bytes) => self.at = usize::from(bytes[0]),
@@ -112,9 +104,8 @@ mod tests {
     /// give 25.08 degrees and 100653.27 Pa.
     fn example() -> Registers {
         let mut bytes = [0; 256];
-        let calibration: [i32; 12] = [
-            27504, 26435, -1000, 36477, -10685, 3024, 2855, 140, -7, 15500, -14600, 6000,
-        ];
+        let calibration: [i32; 12] =
+            [27504, 26435, -1000, 36477, -10685, 3024, 2855, 140, -7, 15500, -14600, 6000];
         for (i, word) in calibration.iter().enumerate() {
             bytes[0x88 + 2 * i..][..2].copy_from_slice(&(*word as u16).to_le_bytes());
         }

@@ -19,10 +19,7 @@ pub struct Sht4x<I, D> {
 impl<I: I2c, D: DelayNs> Sht4x<I, D> {
     /// The chip at address 0x44.
     pub fn new(bus: I, delay: D) -> Self {
-        Self {
-            driver: ::sht4x::Sht4x::new(bus),
-            delay,
-        }
+        Self { driver: ::sht4x::Sht4x::new(bus), delay }
     }
 }
 
@@ -32,23 +29,14 @@ impl<I: I2c, D: DelayNs> Sensor for Sht4x<I, D> {
     }
 
     fn read(&mut self, values: &mut [f64]) -> Result<(), SensorError> {
-        let found = self
-            .driver
-            .measure(Precision::High, &mut self.delay)
-            .map_err(|error| match error {
-                Error::I2c(_) => SensorError::Bus,
-                Error::Crc => SensorError::Checksum,
-                _ => SensorError::NotReady,
-            })?;
+        let found = self.driver.measure(Precision::High, &mut self.delay).map_err(|error| match error {
+            Error::I2c(_) => SensorError::Bus,
+            Error::Crc => SensorError::Checksum,
+            _ => SensorError::NotReady,
+        })?;
         let found = [
-            round(
-                f64::from(found.temperature_milli_celsius()) / MILLI,
-                TEMPERATURE.decimals,
-            ),
-            round(
-                f64::from(found.humidity_milli_percent()) / MILLI,
-                HUMIDITY.decimals,
-            ),
+            round(f64::from(found.temperature_milli_celsius()) / MILLI, TEMPERATURE.decimals),
+            round(f64::from(found.humidity_milli_percent()) / MILLI, HUMIDITY.decimals),
         ];
         for (value, found) in values.iter_mut().zip(found) {
             *value = found;
@@ -73,11 +61,7 @@ mod tests {
     }
 
     impl I2c for Answer {
-        fn transaction(
-            &mut self,
-            _: u8,
-            operations: &mut [Operation<'_>],
-        ) -> Result<(), ErrorKind> {
+        fn transaction(&mut self, _: u8, operations: &mut [Operation<'_>]) -> Result<(), ErrorKind> {
             for operation in operations {
                 let answer = self.0.ok_or(ErrorKind::Other)?;
                 if let Operation::Read(bytes) = operation {
@@ -96,9 +80,7 @@ mod tests {
 
     fn read(answer: Option<[u8; 6]>) -> Result<[f64; 2], SensorError> {
         let mut values = [0.0; 2];
-        Sht4x::new(Answer(answer), NoDelay)
-            .read(&mut values)
-            .map(|()| values)
+        Sht4x::new(Answer(answer), NoDelay).read(&mut values).map(|()| values)
     }
 
     /// 0xBEEF has the checksum 0x92 in Sensirion's datasheet, section 4.4; it stands for
@@ -113,10 +95,7 @@ mod tests {
 
     #[test]
     fn tells_a_damaged_answer_from_a_dead_bus() {
-        assert_eq!(
-            read(Some([0xBE, 0xEF, 0x93, 0xBE, 0xEF, 0x92])),
-            Err(SensorError::Checksum)
-        );
+        assert_eq!(read(Some([0xBE, 0xEF, 0x93, 0xBE, 0xEF, 0x92])), Err(SensorError::Checksum));
         assert_eq!(read(None), Err(SensorError::Bus));
     }
 }

@@ -39,10 +39,7 @@ impl Bme280 {
 
     /// A chip after power-on: asleep, no data measured.
     pub fn new() -> Self {
-        let mut chip = Self {
-            registers: [0; 128],
-            pointer: 0,
-        };
+        let mut chip = Self { registers: [0; 128], pointer: 0 };
         chip.reset();
         chip
     }
@@ -51,10 +48,7 @@ impl Bme280 {
         use calibration::{H, P, T};
         self.registers = [0; 128];
         self.set(ID, &[CHIP_ID]);
-        let words = T
-            .iter()
-            .chain(&P)
-            .flat_map(|word| (*word as u16).to_le_bytes());
+        let words = T.iter().chain(&P).flat_map(|word| (*word as u16).to_le_bytes());
         for (register, byte) in (0x88..).zip(words) {
             self.set(register, &[byte]);
         }
@@ -62,31 +56,17 @@ impl Bme280 {
         let [low, high] = (H[1] as i16).to_le_bytes();
         // H4 and H5 are 12 bits each and share the byte at 0xe5.
         let shared = (H[3] & 0xf) | ((H[4] & 0xf) << 4);
-        let h = [
-            low,
-            high,
-            H[2] as u8,
-            (H[3] >> 4) as u8,
-            shared as u8,
-            (H[4] >> 4) as u8,
-            H[5] as u8,
-        ];
+        let h = [low, high, H[2] as u8, (H[3] >> 4) as u8, shared as u8, (H[4] >> 4) as u8, H[5] as u8];
         self.set(0xe1, &h);
         self.set(DATA, &[0x80, 0, 0, 0x80, 0, 0, 0x80, 0]);
     }
 
     fn get(&self, register: u8) -> u8 {
-        self.registers
-            .get(usize::from(register).wrapping_sub(128))
-            .copied()
-            .unwrap_or(0)
+        self.registers.get(usize::from(register).wrapping_sub(128)).copied().unwrap_or(0)
     }
 
     fn set(&mut self, register: u8, bytes: &[u8]) {
-        let places = self
-            .registers
-            .iter_mut()
-            .skip(usize::from(register).saturating_sub(128));
+        let places = self.registers.iter_mut().skip(usize::from(register).saturating_sub(128));
         places.zip(bytes).for_each(|(place, byte)| *place = *byte);
     }
 
@@ -98,17 +78,11 @@ impl Bme280 {
         let (t_over, p_over) = (control >> 5, (control >> 2) & 0b111);
         let h_over = self.get(CTRL_HUM) & 0b111;
 
-        let t_code = search(20, |code| {
-            compensate::temperature(code) >= environment.temperature
-        });
+        let t_code = search(20, |code| compensate::temperature(code) >= environment.temperature);
         let fine = compensate::fine(t_code);
         // A higher pressure has a lower code.
-        let p_code = search(20, |code| {
-            compensate::pressure(code, fine) <= environment.pressure * 100.0
-        });
-        let h_code = search(16, |code| {
-            compensate::humidity(code, fine) >= environment.humidity
-        });
+        let p_code = search(20, |code| compensate::pressure(code, fine) <= environment.pressure * 100.0);
+        let h_code = search(16, |code| compensate::humidity(code, fine) >= environment.humidity);
 
         if p_over != 0 {
             self.set(DATA, &code_bytes(p_code, p_over, filter));
@@ -169,11 +143,7 @@ impl Chip for Bme280 {
 /// A 20-bit code as the data registers hold it, at the resolution which oversampling and filter give
 /// (datasheet, section 3.4: 16 bits at 1x, one more for each doubling, 20 with the filter).
 fn code_bytes(code: u32, oversampling: u8, filter: u8) -> [u8; 3] {
-    let bits = if filter != 0 {
-        20
-    } else {
-        15 + u32::from(oversampling.min(5))
-    };
+    let bits = if filter != 0 { 20 } else { 15 + u32::from(oversampling.min(5)) };
     let kept = code >> (20 - bits) << (20 - bits);
     let [_, high, middle, low] = (kept << 4).to_be_bytes();
     [high, middle, low]
@@ -227,8 +197,7 @@ mod compensate {
         let t = fine - 76800.0;
         let offset = h4 * 64.0 + h5 / 16384.0 * t;
         let slope = 1.0 + h3 / 67_108_864.0 * t;
-        let h = (f64::from(code) - offset)
-            * (h2 / 65536.0 * (1.0 + h6 / 67_108_864.0 * t * slope) * slope);
+        let h = (f64::from(code) - offset) * (h2 / 65536.0 * (1.0 + h6 / 67_108_864.0 * t * slope) * slope);
         h * (1.0 - h1 * h / 524_288.0)
     }
 }
@@ -263,11 +232,7 @@ mod tests {
         for temperature in [-39.0, -20.0, 0.0, 21.53, 40.0, 84.0] {
             for humidity in [1.0, 33.3, 50.0, 75.0, 99.0] {
                 for pressure in [310.0, 800.0, 1013.25, 1099.0] {
-                    let environment = Environment {
-                        temperature,
-                        humidity,
-                        pressure,
-                    };
+                    let environment = Environment { temperature, humidity, pressure };
                     let mut driver = BME280::new_primary(bus(environment));
                     driver.init(&mut NoDelay).unwrap();
                     let read = driver.measure(&mut NoDelay).unwrap();
@@ -287,11 +252,7 @@ mod tests {
         let mut temperature = 20.0;
         let bus = SimulatedBus::new(move || {
             temperature += 0.5;
-            Environment {
-                temperature,
-                humidity: 50.0,
-                pressure: 1000.0,
-            }
+            Environment { temperature, humidity: 50.0, pressure: 1000.0 }
         });
         let mut driver = BME280::new_primary(bus.with_chip(0x76, Bme280::new()));
         driver.init(&mut NoDelay).unwrap();
@@ -310,32 +271,17 @@ mod tests {
 
     #[test]
     fn bus_errors_reach_the_driver() {
-        let still = Environment {
-            temperature: 20.0,
-            humidity: 50.0,
-            pressure: 1000.0,
-        };
-        let mut driver =
-            BME280::new_primary(bus(still).with_faults(|| Some(BusFault::ArbitrationLoss)));
-        assert!(matches!(
-            driver.init(&mut NoDelay),
-            Err(bme280::Error::Bus(_))
-        ));
+        let still = Environment { temperature: 20.0, humidity: 50.0, pressure: 1000.0 };
+        let mut driver = BME280::new_primary(bus(still).with_faults(|| Some(BusFault::ArbitrationLoss)));
+        assert!(matches!(driver.init(&mut NoDelay), Err(bme280::Error::Bus(_))));
         let mut elsewhere = BME280::new_secondary(bus(still));
-        assert!(matches!(
-            elsewhere.init(&mut NoDelay),
-            Err(bme280::Error::Bus(_))
-        ));
+        assert!(matches!(elsewhere.init(&mut NoDelay), Err(bme280::Error::Bus(_))));
     }
 
     #[test]
     fn registers_outside_the_map_read_zero_and_never_panic() {
         let mut chip = Bme280::new();
-        let still = Environment {
-            temperature: 20.0,
-            humidity: 50.0,
-            pressure: 1000.0,
-        };
+        let still = Environment { temperature: 20.0, humidity: 50.0, pressure: 1000.0 };
         for register in 0..=255 {
             chip.write(&[register, 0xff, register, 0], &still).unwrap();
             chip.read(&mut [0; 300]).unwrap();

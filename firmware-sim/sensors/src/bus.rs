@@ -95,11 +95,7 @@ pub struct SimulatedBus {
 impl SimulatedBus {
     /// A bus without chips, in an environment that is asked for at each transaction.
     pub fn new(environment: impl FnMut() -> Environment + Send + 'static) -> Self {
-        Self {
-            environment: Box::new(environment),
-            fault: Box::new(|| None),
-            chips: Vec::new(),
-        }
+        Self { environment: Box::new(environment), fault: Box::new(|| None), chips: Vec::new() }
     }
 
     /// A bus at a site of the world, with a BME280 at 0x76 and an SHT4x at 0x44, the addresses that
@@ -129,11 +125,7 @@ impl ErrorType for SimulatedBus {
 }
 
 impl I2c for SimulatedBus {
-    fn transaction(
-        &mut self,
-        address: u8,
-        operations: &mut [Operation<'_>],
-    ) -> Result<(), BusError> {
+    fn transaction(&mut self, address: u8, operations: &mut [Operation<'_>]) -> Result<(), BusError> {
         let fault = (self.fault)();
         match fault {
             Some(BusFault::Stuck) => return Err(BusError::Stuck),
@@ -142,11 +134,8 @@ impl I2c for SimulatedBus {
             Some(BusFault::BitFlip) | None => {}
         }
         let environment = (self.environment)();
-        let (_, chip) = self
-            .chips
-            .iter_mut()
-            .find(|(at, _)| *at == address)
-            .ok_or(BusError::NoChip { address })?;
+        let (_, chip) =
+            self.chips.iter_mut().find(|(at, _)| *at == address).ok_or(BusError::NoChip { address })?;
         for operation in operations {
             match operation {
                 Operation::Write(bytes) => chip.write(bytes, &environment),
@@ -188,10 +177,7 @@ mod tests {
     fn an_absent_address_is_not_acknowledged() {
         let error = bus().write(0x10, &[0]).unwrap_err();
         assert_eq!(error, BusError::NoChip { address: 0x10 });
-        assert_eq!(
-            error.kind(),
-            ErrorKind::NoAcknowledge(NoAcknowledgeSource::Address)
-        );
+        assert_eq!(error.kind(), ErrorKind::NoAcknowledge(NoAcknowledgeSource::Address));
     }
 
     #[test]
@@ -199,10 +185,7 @@ mod tests {
         for (fault, kind) in [
             (BusFault::Stuck, ErrorKind::Bus),
             (BusFault::ArbitrationLoss, ErrorKind::ArbitrationLoss),
-            (
-                BusFault::Unplugged,
-                ErrorKind::NoAcknowledge(NoAcknowledgeSource::Address),
-            ),
+            (BusFault::Unplugged, ErrorKind::NoAcknowledge(NoAcknowledgeSource::Address)),
         ] {
             let mut bus = bus().with_faults(move || Some(fault));
             assert_eq!(bus.write(0x76, &[0xd0]).unwrap_err().kind(), kind);

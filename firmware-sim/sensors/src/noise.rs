@@ -39,11 +39,7 @@ pub fn slow(key: u64, at_ms: i64, period_ms: i64) -> f64 {
 /// sine by at most 6 %.
 pub fn wave(at_ms: i64, period_ms: i64) -> f64 {
     let phase = at_ms.rem_euclid(period_ms) as f64 / period_ms as f64;
-    if phase < 0.5 {
-        16.0 * phase * (0.5 - phase)
-    } else {
-        -16.0 * (phase - 0.5) * (1.0 - phase)
-    }
+    if phase < 0.5 { 16.0 * phase * (0.5 - phase) } else { -16.0 * (phase - 0.5) * (1.0 - phase) }
 }
 
 #[cfg(test)]

@@ -16,10 +16,7 @@ impl Sht4x {
 
     /// A chip after power-on.
     pub const fn new(serial: u32) -> Self {
-        Self {
-            serial,
-            answer: None,
-        }
+        Self { serial, answer: None }
     }
 }
 
@@ -46,9 +43,7 @@ impl Chip for Sht4x {
         let answer = self.answer.take().ok_or(Refused)?;
         // Past its answer the chip leaves SDA high.
         out.fill(0xff);
-        out.iter_mut()
-            .zip(answer)
-            .for_each(|(place, byte)| *place = byte);
+        out.iter_mut().zip(answer).for_each(|(place, byte)| *place = byte);
         Ok(())
     }
 }
@@ -68,13 +63,7 @@ fn words(first: u16, second: u16) -> [u8; 6] {
 /// CRC-8 with the polynomial 0x31 and the start value 0xff (datasheet, section 4.4).
 fn crc(word: [u8; 2]) -> u8 {
     word.into_iter().fold(0xff, |crc, byte| {
-        (0..8).fold(crc ^ byte, |crc: u8, _| {
-            if crc & 0x80 == 0 {
-                crc << 1
-            } else {
-                (crc << 1) ^ 0x31
-            }
-        })
+        (0..8).fold(crc ^ byte, |crc: u8, _| if crc & 0x80 == 0 { crc << 1 } else { (crc << 1) ^ 0x31 })
     })
 }
 
@@ -92,11 +81,7 @@ mod tests {
     }
 
     fn bus(temperature: f64, humidity: f64) -> SimulatedBus {
-        let environment = Environment {
-            temperature,
-            humidity,
-            pressure: 1000.0,
-        };
+        let environment = Environment { temperature, humidity, pressure: 1000.0 };
         SimulatedBus::new(move || environment).with_chip(Sht4x::ADDRESS, Sht4x::new(0x1234_5678))
     }
 
@@ -131,10 +116,7 @@ mod tests {
     #[test]
     fn a_flipped_bit_is_noticed() {
         let mut driver = Driver::new(bus(20.0, 50.0).with_faults(|| Some(BusFault::BitFlip)));
-        assert_eq!(
-            driver.measure(Precision::High, &mut NoDelay).unwrap_err(),
-            Error::Crc
-        );
+        assert_eq!(driver.measure(Precision::High, &mut NoDelay).unwrap_err(), Error::Crc);
     }
 
     #[test]
@@ -146,11 +128,7 @@ mod tests {
 
     #[test]
     fn reading_before_a_command_or_twice_is_refused() {
-        let still = Environment {
-            temperature: 20.0,
-            humidity: 50.0,
-            pressure: 1000.0,
-        };
+        let still = Environment { temperature: 20.0, humidity: 50.0, pressure: 1000.0 };
         let mut chip = Sht4x::new(0);
         assert_eq!(chip.read(&mut [0; 6]), Err(Refused));
         chip.write(&[0xfd], &still).unwrap();

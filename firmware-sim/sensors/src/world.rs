@@ -28,13 +28,8 @@ pub enum Channel {
 
 impl Channel {
     /// Every channel.
-    pub const ALL: [Self; 5] = [
-        Self::Temperature,
-        Self::Humidity,
-        Self::Pressure,
-        Self::Voltage,
-        Self::Vibration,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::Temperature, Self::Humidity, Self::Pressure, Self::Voltage, Self::Vibration];
 
     /// The channel's name in readings and in the data contract.
     pub const fn name(self) -> &'static str {
@@ -70,10 +65,7 @@ impl World {
 
     /// The place where the device of this name stands.
     pub fn site(self, device: &str) -> Site {
-        Site {
-            key: mix(self.seed ^ key(device)),
-            weather: mix(self.seed),
-        }
+        Site { key: mix(self.seed ^ key(device)), weather: mix(self.seed) }
     }
 }
 
@@ -139,11 +131,7 @@ impl Site {
     fn vibration(self, at_ms: i64) -> f64 {
         let runs = white(self.key ^ 17, at_ms.div_euclid(DUTY_MS)) < 0.4;
         let wear = 1.0 + 0.5 * slow(self.key ^ 18, at_ms, 7 * DAY_MS);
-        let level = if runs {
-            3.0 * wear + 0.8 * slow(self.key ^ 19, at_ms, 20_000)
-        } else {
-            0.1
-        };
+        let level = if runs { 3.0 * wear + 0.8 * slow(self.key ^ 19, at_ms, 20_000) } else { 0.1 };
         level * (1.0 + 0.15 * white(self.key ^ 20, at_ms))
     }
 
@@ -167,9 +155,8 @@ mod tests {
     #[test]
     fn a_moment_has_one_value_whenever_it_is_asked_for() {
         let site = World::new(42).site("sim-0001");
-        let forward: Vec<u64> = (0..500)
-            .map(|s| site.value(Channel::Pressure, START_MS + s * 977).to_bits())
-            .collect();
+        let forward: Vec<u64> =
+            (0..500).map(|s| site.value(Channel::Pressure, START_MS + s * 977).to_bits()).collect();
         let again = World::new(42).site("sim-0001");
         for s in (0..500).rev() {
             let value = again.value(Channel::Pressure, START_MS + s * 977);
@@ -195,11 +182,7 @@ mod tests {
 
     #[test]
     fn devices_and_seeds_differ() {
-        let value = |seed, device| {
-            World::new(seed)
-                .site(device)
-                .value(Channel::Voltage, START_MS)
-        };
+        let value = |seed, device| World::new(seed).site(device).value(Channel::Voltage, START_MS);
         assert_ne!(value(1, "a").to_bits(), value(1, "b").to_bits());
         assert_ne!(value(1, "a").to_bits(), value(2, "a").to_bits());
     }
@@ -233,9 +216,7 @@ mod tests {
     fn afternoons_are_warmer_than_nights() {
         let site = World::new(3).site("d");
         let mean = |hour: i64| {
-            (0..60)
-                .map(|d| site.value(Channel::Temperature, d * DAY_MS + hour * HOUR_MS))
-                .sum::<f64>()
+            (0..60).map(|d| site.value(Channel::Temperature, d * DAY_MS + hour * HOUR_MS)).sum::<f64>()
         };
         assert!(mean(15) > mean(3) + 60.0 * 5.0);
     }

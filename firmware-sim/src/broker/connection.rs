@@ -10,9 +10,9 @@ use std::time::Duration;
 use bytes::BytesMut;
 use rumqttc::mqttbytes;
 use rumqttc::{
-    ConnAck, ConnAckProperties, Connect, ConnectReturnCode, Disconnect, DisconnectReasonCode,
-    Packet, PubAck, PubAckReason, Publish, QoS, SubAck, Subscribe, SubscribeReasonCode, UnsubAck,
-    UnsubAckReason, Unsubscribe, valid_filter,
+    ConnAck, ConnAckProperties, Connect, ConnectReturnCode, Disconnect, DisconnectReasonCode, Packet, PubAck,
+    PubAckReason, Publish, QoS, SubAck, Subscribe, SubscribeReasonCode, UnsubAck, UnsubAckReason,
+    Unsubscribe, valid_filter,
 };
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -30,17 +30,11 @@ const ANSWERS_MAX: usize = 2 * IN_FLIGHT_MAX as usize;
 const WRITE_BYTES: usize = 64 * 1024;
 
 /// Serves the client until it leaves or is sent away.
-pub(super) async fn serve(
-    shared: &Shared,
-    socket: TcpStream,
-    connection: u64,
-) -> Result<(), Ended> {
+pub(super) async fn serve(shared: &Shared, socket: TcpStream, connection: u64) -> Result<(), Ended> {
     socket.set_nodelay(true)?;
     let (read, mut write) = socket.into_split();
     let mut input = Input::new(read);
-    let hello = timeout(CONNECT_WAIT, input.packet())
-        .await
-        .map_err(|_| Ended::Silent(CONNECT_WAIT))??;
+    let hello = timeout(CONNECT_WAIT, input.packet()).await.map_err(|_| Ended::Silent(CONNECT_WAIT))??;
     let Packet::Connect(connect, _will, _auth) = hello else {
         return Err(Ended::Refused(DisconnectReasonCode::ProtocolError));
     };
@@ -82,16 +76,11 @@ impl<'a> Client<'a> {
         write: &mut OwnedWriteHalf,
     ) -> Result<Self, Ended> {
         let asked = connect.properties.unwrap_or_default();
-        let assigned = connect
-            .client_id
-            .is_empty()
-            .then(|| format!("assigned-{connection}"));
+        let assigned = connect.client_id.is_empty().then(|| format!("assigned-{connection}"));
         let client_id = assigned.as_ref().unwrap_or(&connect.client_id);
         let expires_at_once = asked.session_expiry_interval.unwrap_or(0) == 0;
         let (session, session_present) =
-            shared
-                .sessions
-                .connect(client_id, connection, connect.clean_start, expires_at_once);
+            shared.sessions.connect(client_id, connection, connect.clean_start, expires_at_once);
         count(&shared.counters.connects);
         let properties = ConnAckProperties {
             receive_max: Some(IN_FLIGHT_MAX),
@@ -104,11 +93,7 @@ impl<'a> Client<'a> {
             ..connack_properties()
         };
         let code = ConnectReturnCode::Success;
-        let connack = ConnAck {
-            session_present,
-            code,
-            properties: Some(properties),
-        };
+        let connack = ConnAck { session_present, code, properties: Some(properties) };
         send(write, &Packet::ConnAck(connack)).await?;
         Ok(Self {
             shared,
@@ -116,11 +101,7 @@ impl<'a> Client<'a> {
             session,
             silence_max: (connect.keep_alive > 0)
                 .then(|| Duration::from_millis(1500 * u64::from(connect.keep_alive))),
-            window: asked
-                .receive_maximum
-                .unwrap_or(IN_FLIGHT_MAX)
-                .min(IN_FLIGHT_MAX)
-                .into(),
+            window: asked.receive_maximum.unwrap_or(IN_FLIGHT_MAX).min(IN_FLIGHT_MAX).into(),
             packet_bytes_max: asked.max_packet_size,
         })
     }
@@ -134,9 +115,9 @@ impl<'a> Client<'a> {
     ) -> Result<(), Ended> {
         loop {
             let packet = match self.silence_max {
-                Some(silence) => timeout(silence, input.packet())
-                    .await
-                    .map_err(|_| Ended::Silent(silence))??,
+                Some(silence) => {
+                    timeout(silence, input.packet()).await.map_err(|_| Ended::Silent(silence))??
+                }
                 None => input.packet().await?,
             };
             let answer = match packet {
@@ -167,26 +148,15 @@ impl<'a> Client<'a> {
         mut publishes: mpsc::Receiver<Publish>,
         answers: &mpsc::Sender<Packet>,
     ) -> Result<(), Ended> {
-        let Shared {
-            sessions,
-            counters,
-            faults,
-            ..
-        } = self.shared;
+        let Shared { sessions, counters, faults, .. } = self.shared;
         while let Some(publish) = publishes.recv().await {
             let published = count(&counters.published);
-            let twice = faults
-                .duplicate_every
-                .is_some_and(|n| published.is_multiple_of(n.get()));
+            let twice = faults.duplicate_every.is_some_and(|n| published.is_multiple_of(n.get()));
             let topic = std::str::from_utf8(&publish.topic)
                 .map_err(|_| Ended::Refused(DisconnectReasonCode::TopicNameInvalid))?;
             let subscribed = sessions.subscribed(topic);
             for (session, qos) in &subscribed {
-                let qos = if publish.qos == QoS::AtMostOnce {
-                    QoS::AtMostOnce
-                } else {
-                    *qos
-                };
+                let qos = if publish.qos == QoS::AtMostOnce { QoS::AtMostOnce } else { *qos };
                 session.push(publish.clone(), qos).await;
                 if twice {
                     session.push(publish.clone(), qos).await;
@@ -199,10 +169,7 @@ impl<'a> Client<'a> {
                 continue;
             }
             let acknowledged = count(&counters.published_qos1);
-            if faults
-                .lost_puback_every
-                .is_some_and(|n| acknowledged.is_multiple_of(n.get()))
-            {
+            if faults.lost_puback_every.is_some_and(|n| acknowledged.is_multiple_of(n.get())) {
                 count(&counters.pubacks_lost);
                 return Err(Ended::PubackLost);
             }
@@ -282,11 +249,7 @@ impl<'a> Client<'a> {
                 SubscribeReasonCode::Success(qos)
             })
             .collect();
-        SubAck {
-            pkid: subscribe.pkid,
-            return_codes,
-            properties: None,
-        }
+        SubAck { pkid: subscribe.pkid, return_codes, properties: None }
     }
 
     fn unsubscribe(&self, unsubscribe: Unsubscribe) -> UnsubAck {
@@ -298,10 +261,6 @@ impl<'a> Client<'a> {
                 false => UnsubAckReason::NoSubscriptionExisted,
             })
             .collect();
-        UnsubAck {
-            pkid: unsubscribe.pkid,
-            reasons,
-            properties: None,
-        }
+        UnsubAck { pkid: unsubscribe.pkid, reasons, properties: None }
     }
 }

@@ -54,10 +54,7 @@ pub(super) struct Input {
 
 impl Input {
     pub(super) fn new(socket: OwnedReadHalf) -> Self {
-        Self {
-            socket,
-            buffer: BytesMut::new(),
-        }
+        Self { socket, buffer: BytesMut::new() }
     }
 
     /// The next packet.

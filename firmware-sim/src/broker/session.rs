@@ -160,10 +160,7 @@ impl Session {
         publish.pkid = 0;
         publish.dup = false;
         publish.retain = false;
-        let message = Message {
-            publish,
-            _room: room,
-        };
+        let message = Message { publish, _room: room };
         lock(&self.state).queue.push_back(message);
         self.changed.notify_waiters();
     }
@@ -171,24 +168,18 @@ impl Session {
     /// Waits for a message that may be sent over this connection, at most `window` unacknowledged.
     /// A QoS 1 message is in flight from here on, so that it cannot be lost if this is cancelled.
     pub(super) async fn next(&self, connection: u64, window: usize) -> Publish {
-        self.wait(|state| (state.connection == Some(connection)).then(|| state.send(window))?)
-            .await
+        self.wait(|state| (state.connection == Some(connection)).then(|| state.send(window))?).await
     }
 
     /// Waits until another connection owns the session, or it has ended.
     pub(super) async fn lost(&self, connection: u64) {
-        self.wait(|state| (state.connection != Some(connection)).then_some(()))
-            .await;
+        self.wait(|state| (state.connection != Some(connection)).then_some(())).await;
     }
 
     /// The subscriber has the message; one that is not known was acknowledged before.
     pub(super) fn acknowledge(&self, id: u16) {
         let mut state = lock(&self.state);
-        if let Some(at) = state
-            .in_flight
-            .iter()
-            .position(|message| message.publish.pkid == id)
-        {
+        if let Some(at) = state.in_flight.iter().position(|message| message.publish.pkid == id) {
             state.in_flight.remove(at);
         }
         drop(state);
@@ -208,10 +199,7 @@ impl Session {
 
 impl State {
     fn qos_for(&self, topic: &str) -> Option<QoS> {
-        let filters = self
-            .filters
-            .iter()
-            .filter(|(filter, _)| covers(filter, topic));
+        let filters = self.filters.iter().filter(|(filter, _)| covers(filter, topic));
         filters.map(|(_, qos)| *qos).max_by_key(|qos| *qos as u8)
     }
 
@@ -237,11 +225,7 @@ impl State {
         loop {
             self.last_id = self.last_id.checked_add(1).unwrap_or(1);
             let id = self.last_id;
-            if self
-                .in_flight
-                .iter()
-                .all(|message| message.publish.pkid != id)
-            {
+            if self.in_flight.iter().all(|message| message.publish.pkid != id) {
                 return id;
             }
         }
@@ -299,10 +283,7 @@ mod tests {
         let (session, present) = sessions.connect("c", 2, false, false);
         assert!(present);
         let again = session.next(2, 2).await;
-        assert_eq!(
-            (again.pkid, again.dup, &again.payload[..]),
-            (2, true, &b"b"[..])
-        );
+        assert_eq!((again.pkid, again.dup, &again.payload[..]), (2, true, &b"b"[..]));
         let new = session.next(2, 2).await;
         assert_eq!((new.pkid, new.dup, &new.payload[..]), (3, false, &b"c"[..]));
     }
@@ -314,8 +295,7 @@ mod tests {
         for _ in 0..QUEUE_MESSAGES_MAX {
             session.push(message("x"), QoS::AtLeastOnce).await;
         }
-        let waiting =
-            tokio::spawn(async move { session.push(message("y"), QoS::AtLeastOnce).await });
+        let waiting = tokio::spawn(async move { session.push(message("y"), QoS::AtLeastOnce).await });
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());
         sessions.disconnected(1);

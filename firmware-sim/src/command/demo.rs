@@ -85,7 +85,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 /// Injected faults make the parts complain as they should; it is shown on demand (`RUST_LOG=warn`). The
 /// kernel of Delta calls it an error that a table is not there yet.
 fn start_log() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error,buoyant_kernel=off"));
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error,buoyant_kernel=off"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -70,37 +70,23 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         ModelName::Machine => Model::Machine,
     };
     let start_ms = now_ms();
-    let mut device = VirtualDevice::new(args.seed, &args.name, model, args.rate)
-        .with_boot(start_ms.unsigned_abs());
-    let end_ms = args.seconds.map_or(i64::MAX, |seconds| {
-        start_ms.saturating_add_unsigned(seconds.saturating_mul(1000))
-    });
+    let mut device =
+        VirtualDevice::new(args.seed, &args.name, model, args.rate).with_boot(start_ms.unsigned_abs());
+    let end_ms = args
+        .seconds
+        .map_or(i64::MAX, |seconds| start_ms.saturating_add_unsigned(seconds.saturating_mul(1000)));
     let out = BufWriter::new(io::stdout().lock());
     let mut output = if args.frames {
         let age_ms_max = i64::from(args.frame_seconds) * 1000;
-        Output::Frames(FrameWriter::new(
-            out,
-            &args.name,
-            device.boot(),
-            age_ms_max,
-        )?)
+        Output::Frames(FrameWriter::new(out, &args.name, device.boot(), age_ms_max)?)
     } else {
         Output::Ndjson(out)
     };
     let mut readings = 0;
-    unless_closed(produce(
-        &mut device,
-        start_ms,
-        end_ms,
-        &mut output,
-        &mut readings,
-    ))?;
+    unless_closed(produce(&mut device, start_ms, end_ms, &mut output, &mut readings))?;
     match args.format {
         Format::Text => eprintln!("{readings} readings of {}", args.name),
-        Format::Json => eprintln!(
-            "{}",
-            serde_json::json!({"device": args.name, "readings": readings})
-        ),
+        Format::Json => eprintln!("{}", serde_json::json!({"device": args.name, "readings": readings})),
     }
     Ok(())
 }

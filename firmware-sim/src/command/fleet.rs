@@ -74,11 +74,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         devices: args.devices,
         seed: args.seed,
         rate: args.rate,
-        start_ms: if args.real_time {
-            now_ms()
-        } else {
-            args.start_ms
-        },
+        start_ms: if args.real_time { now_ms() } else { args.start_ms },
         seconds: args.seconds,
         faults: args.faults.into(),
     };
@@ -92,17 +88,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     };
     let began = Instant::now();
     let mut fleet = Fleet::new(&config);
-    let mut summary = Summary {
-        devices: args.devices,
-        ..Summary::default()
-    };
-    unless_closed(produce(
-        &mut fleet,
-        &mut out,
-        truth.as_mut(),
-        args.real_time,
-        &mut summary,
-    ))?;
+    let mut summary = Summary { devices: args.devices, ..Summary::default() };
+    unless_closed(produce(&mut fleet, &mut out, truth.as_mut(), args.real_time, &mut summary))?;
     if let Some(truth) = truth {
         truth.finish()?;
     }
@@ -149,16 +136,8 @@ impl Summary {
             eprintln!("{}", serde_json::to_string(self)?);
             return Ok(());
         }
-        let Self {
-            devices,
-            readings,
-            lines,
-            seconds_taken,
-            faults,
-        } = self;
-        eprintln!(
-            "{readings} readings of {devices} devices, {lines} lines, in {seconds_taken:.2} s"
-        );
+        let Self { devices, readings, lines, seconds_taken, faults } = self;
+        eprintln!("{readings} readings of {devices} devices, {lines} lines, in {seconds_taken:.2} s");
         eprintln!(
             "faults: {} spikes, {} stuck, {} missing, {} drifted, {} of an unknown channel, \
              {} in the future, {} sent again",

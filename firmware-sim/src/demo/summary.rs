@@ -14,9 +14,9 @@ use ingot_processor::lake::Lake;
 use ingot_processor::run::RunReport;
 use serde::Serialize;
 
+use super::GoldLine;
 use super::folder::Folder;
 use super::uphill::Uphill;
-use super::GoldLine;
 use crate::FaultCounts;
 use crate::verify::Verification;
 
@@ -181,6 +181,10 @@ impl fmt::Display for Summary {
         )?;
         writeln!(out, "Look further")?;
         writeln!(out, "  report  {}", self.report.display())?;
-        write!(out, "  ask     cargo run -p ingot-processor -- query --lake {} \"SELECT * FROM gold.sensor_hourly LIMIT 10\"", self.lake)
+        write!(
+            out,
+            "  ask     cargo run -p ingot-processor -- query --lake {} \"SELECT * FROM gold.sensor_hourly LIMIT 10\"",
+            self.lake
+        )
     }
 }

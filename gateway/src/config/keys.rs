@@ -17,18 +17,11 @@ pub(super) struct Keys<'a> {
 
 impl<'a> Keys<'a> {
     pub fn new(table: Table, problems: &'a RefCell<Vec<String>>) -> Self {
-        Self {
-            path: String::new(),
-            table,
-            known: Vec::new(),
-            problems,
-        }
+        Self { path: String::new(), table, known: Vec::new(), problems }
     }
 
     pub fn problem(&self, key: &str, what: impl std::fmt::Display) {
-        self.problems
-            .borrow_mut()
-            .push(format!("{}{key}: {what}", self.path));
+        self.problems.borrow_mut().push(format!("{}{key}: {what}", self.path));
     }
 
     fn take(&mut self, key: &'static str) -> Option<Value> {
@@ -42,25 +35,18 @@ impl<'a> Keys<'a> {
 
     /// A whole number in `allowed`.
     pub fn number(&mut self, key: &'static str, default: u64, allowed: RangeInclusive<u64>) -> u64 {
-        let want = || {
-            format!(
-                "wants a whole number from {} to {}",
-                allowed.start(),
-                allowed.end()
-            )
-        };
+        let want = || format!("wants a whole number from {} to {}", allowed.start(), allowed.end());
         match self.take(key) {
             None => default,
-            Some(Value::Integer(found)) => match u64::try_from(found)
-                .ok()
-                .filter(|found| allowed.contains(found))
-            {
-                Some(number) => number,
-                None => {
-                    self.problem(key, format!("{} and not {found}", want()));
-                    default
+            Some(Value::Integer(found)) => {
+                match u64::try_from(found).ok().filter(|found| allowed.contains(found)) {
+                    Some(number) => number,
+                    None => {
+                        self.problem(key, format!("{} and not {found}", want()));
+                        default
+                    }
                 }
-            },
+            }
             Some(other) => {
                 self.problem(key, format!("{} and not {}", want(), kind(&other)));
                 default
@@ -83,10 +69,7 @@ impl<'a> Keys<'a> {
         match self.take(key)? {
             Value::String(text) => Some(text),
             other => {
-                self.problem(
-                    key,
-                    format!("wants a text in quotes and not {}", kind(&other)),
-                );
+                self.problem(key, format!("wants a text in quotes and not {}", kind(&other)));
                 None
             }
         }
@@ -108,14 +91,8 @@ impl<'a> Keys<'a> {
         match choices.iter().find(|(name, _)| *name == text) {
             Some((_, value)) => *value,
             None => {
-                let names: Vec<_> = choices
-                    .iter()
-                    .map(|(name, _)| format!("{name:?}"))
-                    .collect();
-                self.problem(
-                    key,
-                    format!("wants one of {} and not {text:?}", names.join(", ")),
-                );
+                let names: Vec<_> = choices.iter().map(|(name, _)| format!("{name:?}")).collect();
+                self.problem(key, format!("wants one of {} and not {text:?}", names.join(", ")));
                 default
             }
         }
@@ -126,16 +103,10 @@ impl<'a> Keys<'a> {
             return Vec::new();
         };
         let Value::Array(values) = value else {
-            self.problem(
-                key,
-                format!("wants a list of texts and not {}", kind(&value)),
-            );
+            self.problem(key, format!("wants a list of texts and not {}", kind(&value)));
             return Vec::new();
         };
-        let texts: Vec<_> = values
-            .iter()
-            .filter_map(|value| value.as_str().map(str::to_owned))
-            .collect();
+        let texts: Vec<_> = values.iter().filter_map(|value| value.as_str().map(str::to_owned)).collect();
         if texts.len() < values.len() {
             self.problem(key, "wants texts only");
         }
@@ -148,37 +119,18 @@ impl<'a> Keys<'a> {
             None => Table::new(),
             Some(Value::Table(table)) => table,
             Some(other) => {
-                self.problem(
-                    key,
-                    format!(
-                        "wants a table [{}{key}] and not {}",
-                        self.path,
-                        kind(&other)
-                    ),
-                );
+                self.problem(key, format!("wants a table [{}{key}] and not {}", self.path, kind(&other)));
                 Table::new()
             }
         };
-        Keys {
-            path: format!("{}{key}.", self.path),
-            table,
-            known: Vec::new(),
-            problems: self.problems,
-        }
+        Keys { path: format!("{}{key}.", self.path), table, known: Vec::new(), problems: self.problems }
     }
 
     /// A list of tables `[[key]]`; `None` when it is missing.
     pub fn list(&mut self, key: &'static str) -> Option<Vec<Keys<'a>>> {
         let value = self.take(key)?;
         let Value::Array(values) = value else {
-            self.problem(
-                key,
-                format!(
-                    "wants tables [[{}{key}]] and not {}",
-                    self.path,
-                    kind(&value)
-                ),
-            );
+            self.problem(key, format!("wants tables [[{}{key}]] and not {}", self.path, kind(&value)));
             return Some(Vec::new());
         };
         let mut tables = Vec::new();
@@ -190,10 +142,7 @@ impl<'a> Keys<'a> {
                     known: Vec::new(),
                     problems: self.problems,
                 }),
-                other => self.problem(
-                    key,
-                    format!("[{place}] wants a table and not {}", kind(&other)),
-                ),
+                other => self.problem(key, format!("[{place}] wants a table and not {}", kind(&other))),
             }
         }
         Some(tables)
@@ -202,10 +151,7 @@ impl<'a> Keys<'a> {
     /// Every key that nobody asked for is a mistake.
     pub fn end(self) {
         for key in self.table.keys() {
-            self.problem(
-                key,
-                format!("is unknown here; known: {}", self.known.join(", ")),
-            );
+            self.problem(key, format!("is unknown here; known: {}", self.known.join(", ")));
         }
     }
 }

@@ -23,56 +23,30 @@ pub(super) fn config(mut keys: Keys<'_>) -> Option<Config> {
     }
     let drain_ms_max = keys.number("drain_ms_max", 30_000, 0..=3_600_000);
     let sources = match keys.list("source") {
-        Some(list) => list
-            .into_iter()
-            .filter_map(|source| read_source(source, &name))
-            .collect(),
-        None => vec![SourceConfig::Ndjson {
-            line_bytes_max: LINE_BYTES_MAX,
-        }],
+        Some(list) => list.into_iter().filter_map(|source| read_source(source, &name)).collect(),
+        None => vec![SourceConfig::Ndjson { line_bytes_max: LINE_BYTES_MAX }],
     };
-    if sources
-        .iter()
-        .filter(|source| matches!(source, SourceConfig::Ndjson { .. }))
-        .count()
-        > 1
-    {
-        keys.problem(
-            "source",
-            "wants at most one of kind \"ndjson\": there is one standard input",
-        );
+    if sources.iter().filter(|source| matches!(source, SourceConfig::Ndjson { .. })).count() > 1 {
+        keys.problem("source", "wants at most one of kind \"ndjson\": there is one standard input");
     }
     let range = read_range(keys.below("range"));
     let batch = read_batch(keys.below("batch"));
     let spool = read_spool(keys.below("spool"));
     let (uplink, backoff) = read_uplink(keys.below("uplink"), &name);
     keys.end();
-    Some(Config {
-        name,
-        drain_ms_max,
-        sources,
-        range: range?,
-        batch,
-        spool,
-        uplink: uplink?,
-        backoff,
-    })
+    Some(Config { name, drain_ms_max, sources, range: range?, batch, spool, uplink: uplink?, backoff })
 }
 
 fn read_source(mut keys: Keys<'_>, name: &str) -> Option<SourceConfig> {
     let kind = keys.text_needed("kind", "wants \"ndjson\" or \"i2c\"");
     let source = match kind.as_str() {
         "ndjson" => SourceConfig::Ndjson {
-            line_bytes_max: keys.number("line_bytes_max", LINE_BYTES_MAX as u64, 64..=1_048_576)
-                as usize,
+            line_bytes_max: keys.number("line_bytes_max", LINE_BYTES_MAX as u64, 64..=1_048_576) as usize,
         },
         "i2c" => SourceConfig::I2c(read_i2c(&mut keys, name)),
         other => {
             if !other.is_empty() {
-                keys.problem(
-                    "kind",
-                    format!("wants \"ndjson\" or \"i2c\" and not {other:?}"),
-                );
+                keys.problem("kind", format!("wants \"ndjson\" or \"i2c\" and not {other:?}"));
             }
             return None;
         }
@@ -82,10 +56,7 @@ fn read_source(mut keys: Keys<'_>, name: &str) -> Option<SourceConfig> {
 }
 
 fn read_i2c(keys: &mut Keys<'_>, name: &str) -> I2cConfig {
-    let bus = keys.text_needed(
-        "bus",
-        "wants a device such as \"/dev/i2c-1\", or \"simulated\"",
-    );
+    let bus = keys.text_needed("bus", "wants a device such as \"/dev/i2c-1\", or \"simulated\"");
     let device = keys.text("device");
     if device.as_ref().is_some_and(|device| !is_name(device)) {
         keys.problem("device", "wants 1 to 64 characters of A-Z a-z 0-9 . _ -");
@@ -98,43 +69,28 @@ fn read_i2c(keys: &mut Keys<'_>, name: &str) -> I2cConfig {
     let sensors = sensors
         .into_iter()
         .map(|mut sensor| {
-            let chip = sensor.choice(
-                "chip",
-                Chip::Bme280,
-                &[("bme280", Chip::Bme280), ("sht4x", Chip::Sht4x)],
-            );
+            let chip =
+                sensor.choice("chip", Chip::Bme280, &[("bme280", Chip::Bme280), ("sht4x", Chip::Sht4x)]);
             let period_ms = sensor.number("period_ms", 1_000, 20..=86_400_000) as u32;
             let addresses = chip.addresses();
             let allowed = u64::from(*addresses.start())..=u64::from(*addresses.end());
             let address = sensor.number("address", *allowed.start(), allowed) as u8;
             sensor.end();
-            SensorConfig {
-                chip,
-                address,
-                period_ms,
-            }
+            SensorConfig { chip, address, period_ms }
         })
         .collect();
     let bus = if bus == "simulated" {
-        Bus::Simulated {
-            seed: keys.number("seed", 1, 0..=u64::from(u32::MAX)),
-        }
+        Bus::Simulated { seed: keys.number("seed", 1, 0..=u64::from(u32::MAX)) }
     } else {
         Bus::Linux(bus.into())
     };
-    I2cConfig {
-        bus,
-        device,
-        sensors,
-    }
+    I2cConfig { bus, device, sensors }
 }
 
 fn read_range(mut keys: Keys<'_>) -> Option<RangeTable> {
     let contract = match keys.text("contract") {
         None => Ok(range::DEFAULT_CONTRACT.to_owned()),
-        Some(path) => {
-            fs::read_to_string(&path).map_err(|error| format!("{path} cannot be read: {error}"))
-        }
+        Some(path) => fs::read_to_string(&path).map_err(|error| format!("{path} cannot be read: {error}")),
     };
     let otherwise = keys.choice(
         "out_of_range",
@@ -142,17 +98,13 @@ fn read_range(mut keys: Keys<'_>) -> Option<RangeTable> {
         &[("keep", OutOfRange::Keep), ("drop", OutOfRange::Drop)],
     );
     let dropped = keys.texts("drop_channels");
-    let table = contract.and_then(|text| {
-        RangeTable::from_contract(&text, otherwise).map_err(|error| error.to_string())
-    });
+    let table = contract
+        .and_then(|text| RangeTable::from_contract(&text, otherwise).map_err(|error| error.to_string()));
     let table = match table {
         Ok(mut table) => {
             for channel in dropped {
                 if !table.drop_out_of_range(&channel) {
-                    keys.problem(
-                        "drop_channels",
-                        format!("{channel:?} is not a channel of the contract"),
-                    );
+                    keys.problem("drop_channels", format!("{channel:?} is not a channel of the contract"));
                 }
             }
             Some(table)
@@ -168,8 +120,7 @@ fn read_range(mut keys: Keys<'_>) -> Option<RangeTable> {
 
 fn read_batch(mut keys: Keys<'_>) -> BatchConfig {
     let batch = BatchConfig {
-        frame_bytes_max: keys.number("frame_bytes_max", 50_000, 256..=FRAME_BYTES_MAX as u64)
-            as usize,
+        frame_bytes_max: keys.number("frame_bytes_max", 50_000, 256..=FRAME_BYTES_MAX as u64) as usize,
         age_ms_max: keys.number("age_ms_max", 5_000, 1..=3_600_000),
     };
     keys.end();
@@ -177,9 +128,7 @@ fn read_batch(mut keys: Keys<'_>) -> BatchConfig {
 }
 
 fn read_spool(mut keys: Keys<'_>) -> SpoolConfig {
-    let dir = keys
-        .text("dir")
-        .map_or_else(default_spool_dir, PathBuf::from);
+    let dir = keys.text("dir").map_or_else(default_spool_dir, PathBuf::from);
     let segment_bytes_max = keys.number("segment_bytes_max", 8 << 20, 4_096..=1 << 30);
     let bytes_max = keys.number("bytes_max", 1 << 30, 16_384..=1 << 44);
     // One segment is being sent, one written, and with drop_oldest one more is given up at a time.
@@ -198,10 +147,7 @@ fn read_spool(mut keys: Keys<'_>) -> SpoolConfig {
         when_full: keys.choice(
             "when_full",
             WhenFull::DropOldest,
-            &[
-                ("drop_oldest", WhenFull::DropOldest),
-                ("refuse", WhenFull::Refuse),
-            ],
+            &[("drop_oldest", WhenFull::DropOldest), ("refuse", WhenFull::Refuse)],
         ),
     };
     keys.end();
@@ -210,11 +156,7 @@ fn read_spool(mut keys: Keys<'_>) -> SpoolConfig {
 
 /// `$XDG_STATE_HOME/ingot/spool`, else `~/.local/state/ingot/spool`, else `./ingot-spool`.
 fn default_spool_dir() -> PathBuf {
-    let dir = |name| {
-        env::var_os(name)
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
-    };
+    let dir = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let state = dir("XDG_STATE_HOME").or_else(|| Some(dir("HOME")?.join(".local/state")));
     state.map_or_else(|| "ingot-spool".into(), |state| state.join("ingot/spool"))
 }
@@ -225,10 +167,7 @@ fn read_uplink(mut keys: Keys<'_>, name: &str) -> (Option<UplinkConfig>, Backoff
         cap_ms: keys.number("backoff_cap_ms", 60_000, 1..=3_600_000),
     };
     if backoff.base_ms > backoff.cap_ms {
-        keys.problem(
-            "backoff_cap_ms",
-            format!("wants at least backoff_base_ms: {}", backoff.base_ms),
-        );
+        keys.problem("backoff_cap_ms", format!("wants at least backoff_base_ms: {}", backoff.base_ms));
     }
     let (has_lake, has_mqtt) = (keys.has("lake"), keys.has("mqtt"));
     if has_lake == has_mqtt {
@@ -251,15 +190,11 @@ fn read_uplink(mut keys: Keys<'_>, name: &str) -> (Option<UplinkConfig>, Backoff
 
 fn read_lake(mut keys: Keys<'_>) -> Option<UplinkConfig> {
     let url = keys.text_needed("url", "wants file:///absolute/path");
-    let path = url
-        .strip_prefix("file://")
-        .filter(|path| path.starts_with('/'));
+    let path = url.strip_prefix("file://").filter(|path| path.starts_with('/'));
     if path.is_none() && !url.is_empty() {
         keys.problem(
             "url",
-            format!(
-                "wants file:///absolute/path and not {url:?}; a lake elsewhere is reached over MQTT"
-            ),
+            format!("wants file:///absolute/path and not {url:?}; a lake elsewhere is reached over MQTT"),
         );
     }
     if path.is_some_and(|path| path.contains(['%', '?', '#'])) {
@@ -273,12 +208,12 @@ fn read_mqtt(mut keys: Keys<'_>, name: &str) -> Option<MqttConfig> {
     let host = keys.text_needed("host", "wants the broker's name or address");
     let tls = read_tls(&mut keys);
     let insecure = keys.flag("insecure", false);
-    let loopback = host == "localhost"
-        || host
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback());
+    let loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
     if tls.is_none() && !keys.has("tls") && !loopback && !insecure && !host.is_empty() {
-        keys.problem("tls", "is missing: plain TCP goes to this machine only; give ca, cert and key, or insecure = true");
+        keys.problem(
+            "tls",
+            "is missing: plain TCP goes to this machine only; give ca, cert and key, or insecure = true",
+        );
     }
     let client_id = keys.text("client_id").unwrap_or_else(|| name.into());
     if client_id.is_empty() || client_id.len() > 128 {
@@ -287,10 +222,7 @@ fn read_mqtt(mut keys: Keys<'_>, name: &str) -> Option<MqttConfig> {
     let topic_prefix = keys.text("topic_prefix").unwrap_or_default();
     let wrong = topic_prefix.contains(['+', '#', '\0']) || topic_prefix.len() > 100;
     if wrong || !(topic_prefix.is_empty() || topic_prefix.ends_with('/')) {
-        keys.problem(
-            "topic_prefix",
-            "wants \"\" or at most 100 bytes ending in /, without + and #",
-        );
+        keys.problem("topic_prefix", "wants \"\" or at most 100 bytes ending in /, without + and #");
     }
     let config = MqttConfig {
         host,

@@ -96,12 +96,7 @@ pub struct I2cSource {
 /// The character device cannot be opened.
 pub fn open(config: I2cConfig) -> Result<I2cSource, I2CError> {
     let mut sensors = Vec::new();
-    for SensorConfig {
-        chip,
-        address,
-        period_ms,
-    } in config.sensors
-    {
+    for SensorConfig { chip, address, period_ms } in config.sensors {
         // Each driver owns its bus: Linux shares a character device between openings.
         let sensor = match &config.bus {
             Bus::Linux(path) => driver(chip, address, I2cdev::new(path)?),
@@ -112,10 +107,7 @@ pub fn open(config: I2cConfig) -> Result<I2cSource, I2CError> {
         };
         sensors.push((Sampler::new([period_ms]), sensor));
     }
-    Ok(I2cSource {
-        device: config.device.into(),
-        sensors,
-    })
+    Ok(I2cSource { device: config.device.into(), sensors })
 }
 
 fn driver(chip: Chip, address: u8, bus: impl I2c + Send + 'static) -> Box<dyn Sensor + Send> {
@@ -132,19 +124,11 @@ impl I2cSource {
         while *outlet.phase.borrow() == Phase::Running {
             let uptime_ms = started.elapsed().as_millis() as u64;
             let (mut chunk, next_ms) = self.poll(uptime_ms, clock::now_ms());
-            if !chunk.is_empty()
-                && outlet
-                    .chunks
-                    .blocking_send(std::mem::take(&mut chunk))
-                    .is_err()
-            {
+            if !chunk.is_empty() && outlet.chunks.blocking_send(std::mem::take(&mut chunk)).is_err() {
                 return;
             }
             let due = started + Duration::from_millis(next_ms);
-            thread::sleep(
-                due.saturating_duration_since(Instant::now())
-                    .min(STOP_CHECK),
-            );
+            thread::sleep(due.saturating_duration_since(Instant::now()).min(STOP_CHECK));
         }
     }
 
@@ -153,21 +137,16 @@ impl I2cSource {
         let mut chunk = Chunk::default();
         let mut next_ms = u64::MAX;
         for (sampler, sensor) in &mut self.sensors {
-            let due_ms = sampler.poll(
-                uptime_ms,
-                at_ms,
-                &mut [&mut **sensor],
-                |_, spec, reading| {
-                    chunk.samples.push(Sample {
-                        device: self.device.clone(),
-                        boot_seq: None,
-                        channel: spec.channel.into(),
-                        at_ms: reading.at_ms,
-                        value: reading.value,
-                        quality: reading.quality,
-                    });
-                },
-            );
+            let due_ms = sampler.poll(uptime_ms, at_ms, &mut [&mut **sensor], |_, spec, reading| {
+                chunk.samples.push(Sample {
+                    device: self.device.clone(),
+                    boot_seq: None,
+                    channel: spec.channel.into(),
+                    at_ms: reading.at_ms,
+                    value: reading.value,
+                    quality: reading.quality,
+                });
+            });
             next_ms = next_ms.min(due_ms);
         }
         (chunk, next_ms)
@@ -182,49 +161,20 @@ mod tests {
 
     fn source(address: u8) -> I2cSource {
         let sensors = vec![
-            SensorConfig {
-                chip: Chip::Bme280,
-                address,
-                period_ms: 1_000,
-            },
-            SensorConfig {
-                chip: Chip::Sht4x,
-                address: 0x44,
-                period_ms: 250,
-            },
+            SensorConfig { chip: Chip::Bme280, address, period_ms: 1_000 },
+            SensorConfig { chip: Chip::Sht4x, address: 0x44, period_ms: 250 },
         ];
-        open(I2cConfig {
-            bus: Bus::Simulated { seed: 7 },
-            device: "cellar".into(),
-            sensors,
-        })
-        .unwrap()
+        open(I2cConfig { bus: Bus::Simulated { seed: 7 }, device: "cellar".into(), sensors }).unwrap()
     }
 
     #[test]
     fn simulated_chips_are_read_when_they_are_due() {
         let mut source = source(0x76);
         let (first, next_ms) = source.poll(0, 1_767_225_600_000);
-        let channels: Vec<_> = first
-            .samples
-            .iter()
-            .map(|sample| &*sample.channel)
-            .collect();
-        assert_eq!(
-            channels,
-            [
-                "temperature",
-                "humidity",
-                "pressure",
-                "temperature",
-                "humidity"
-            ]
-        );
+        let channels: Vec<_> = first.samples.iter().map(|sample| &*sample.channel).collect();
+        assert_eq!(channels, ["temperature", "humidity", "pressure", "temperature", "humidity"]);
         assert!(
-            first
-                .samples
-                .iter()
-                .all(|sample| sample.quality == Quality::GOOD && sample.value.is_finite())
+            first.samples.iter().all(|sample| sample.quality == Quality::GOOD && sample.value.is_finite())
         );
         assert!((300.0..=1_100.0).contains(&first.samples[2].value));
         assert_eq!(next_ms, 250);
@@ -234,11 +184,7 @@ mod tests {
     #[test]
     fn a_chip_that_does_not_answer_leaves_a_flagged_gap() {
         let (chunk, _) = source(0x77).poll(0, 0);
-        let missing = chunk
-            .samples
-            .iter()
-            .filter(|sample| sample.quality == Quality::MISSING)
-            .count();
+        let missing = chunk.samples.iter().filter(|sample| sample.quality == Quality::MISSING).count();
         assert_eq!(missing, 3);
     }
 }

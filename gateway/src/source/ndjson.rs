@@ -29,10 +29,7 @@ pub async fn read(
     line_bytes_max: usize,
     mut outlet: Outlet,
 ) -> io::Result<()> {
-    let mut lines = Lines {
-        line_bytes_max,
-        ..Lines::default()
-    };
+    let mut lines = Lines { line_bytes_max, ..Lines::default() };
     let mut chunk = Chunk::default();
     loop {
         let read = tokio::select! {
@@ -119,10 +116,7 @@ impl Lines {
     fn bad(&mut self, chunk: &mut Chunk, cause: Drop, why: &str) {
         chunk.drop_one(cause);
         self.bad_since_log += 1;
-        if self
-            .logged
-            .is_none_or(|logged| logged.elapsed() >= LOG_EVERY)
-        {
+        if self.logged.is_none_or(|logged| logged.elapsed() >= LOG_EVERY) {
             tracing::warn!(
                 lines = self.bad_since_log,
                 last = why,
@@ -159,12 +153,8 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D:
 
 /// One line to one sample; the error never repeats the line's content.
 fn parse(line: &[u8]) -> Result<Sample, (Drop, &'static str)> {
-    let line: Line<'_> = serde_json::from_slice(line).map_err(|_| {
-        (
-            Drop::Malformed,
-            "not a JSON object with device, channel, value and at",
-        )
-    })?;
+    let line: Line<'_> = serde_json::from_slice(line)
+        .map_err(|_| (Drop::Malformed, "not a JSON object with device, channel, value and at"))?;
     if !is_name(&line.device) || !is_name(&line.channel) {
         return Err((Drop::BadName, "a name is not 1 to 64 of A-Z a-z 0-9 . _ -"));
     }
@@ -173,10 +163,7 @@ fn parse(line: &[u8]) -> Result<Sample, (Drop, &'static str)> {
         (None, None) => None,
         (Some(boot @ ..=COUNT_MAX), Some(seq @ ..=COUNT_MAX)) => Some((boot, seq)),
         _ => {
-            return Err((
-                Drop::Malformed,
-                "boot and seq come together, from 0 to 2^63-1",
-            ));
+            return Err((Drop::Malformed, "boot and seq come together, from 0 to 2^63-1"));
         }
     };
     let mut quality = Quality(line.quality.unwrap_or(0));
@@ -211,9 +198,7 @@ impl<'de> Deserialize<'de> for At {
                 i64::try_from(ms).map(At).map_err(E::custom)
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<At, E> {
-                clock::parse_rfc3339_ms(text)
-                    .map(At)
-                    .ok_or_else(|| E::custom("not RFC 3339"))
+                clock::parse_rfc3339_ms(text).map(At).ok_or_else(|| E::custom("not RFC 3339"))
             }
         }
         deserializer.deserialize_any(Visitor)
@@ -229,17 +214,12 @@ mod tests {
     use tokio::io::BufReader;
     use tokio::sync::{mpsc, watch};
 
-    async fn read_all(
-        text: &[u8],
-        buffer: usize,
-        line_bytes_max: usize,
-    ) -> (Vec<Sample>, [u64; 4]) {
+    async fn read_all(text: &[u8], buffer: usize, line_bytes_max: usize) -> (Vec<Sample>, [u64; 4]) {
         let (chunks, mut received) = mpsc::channel(1);
         let (_keep, phase) = watch::channel(Phase::Running);
         let reader = BufReader::with_capacity(buffer, text);
-        let (read, (samples, drops)) = tokio::join!(
-            read(reader, line_bytes_max, Outlet { chunks, phase }),
-            async {
+        let (read, (samples, drops)) =
+            tokio::join!(read(reader, line_bytes_max, Outlet { chunks, phase }), async {
                 let (mut samples, mut drops) = (Vec::new(), [0; 4]);
                 while let Some(chunk) = received.recv().await {
                     assert!(chunk.samples.len() <= CHUNK_SAMPLES_MAX);
@@ -249,8 +229,7 @@ mod tests {
                     }
                 }
                 (samples, drops)
-            }
-        );
+            });
         read.unwrap();
         (samples, drops)
     }
@@ -265,14 +244,8 @@ mod tests {
         assert_eq!(drops, [0; 4]);
         assert_eq!(samples.len(), 3);
         assert_eq!(samples[0].boot_seq, Some((1, 3)));
-        assert_eq!(
-            (samples[0].at_ms, samples[0].value),
-            (1_767_225_600_250, 21.53)
-        );
-        assert_eq!(
-            samples[1].quality,
-            Quality::MISSING.with(Quality::CLOCK_UNSET)
-        );
+        assert_eq!((samples[0].at_ms, samples[0].value), (1_767_225_600_250, 21.53));
+        assert_eq!(samples[1].quality, Quality::MISSING.with(Quality::CLOCK_UNSET));
         assert_eq!((samples[1].at_ms, samples[1].boot_seq), (12, None));
         assert_eq!(samples[2].value.to_bits(), (-0.0_f64).to_bits());
     }
@@ -317,13 +290,8 @@ mod tests {
         let (stop, phase) = watch::channel(Phase::Running);
         let (silent, _open) = tokio::io::simplex(16);
         let source = tokio::spawn(read(BufReader::new(silent), 100, Outlet { chunks, phase }));
-        stop.send(Phase::Sealing(tokio::time::Instant::now()))
-            .unwrap();
-        tokio::time::timeout(Duration::from_secs(5), source)
-            .await
-            .unwrap()
-            .unwrap()
-            .unwrap();
+        stop.send(Phase::Sealing(tokio::time::Instant::now())).unwrap();
+        tokio::time::timeout(Duration::from_secs(5), source).await.unwrap().unwrap().unwrap();
     }
 
     proptest! {

@@ -74,10 +74,7 @@ impl Spool {
         let mut inner = self.lock();
         let head = inner.head.segment;
         let oldest = inner.droppable(head)?;
-        let condemned = Condemned {
-            frames: oldest.frames,
-            readings: oldest.readings,
-        };
+        let condemned = Condemned { frames: oldest.frames, readings: oldest.readings };
         let number = oldest.number;
         inner.remove(&self.config.dir, number);
         Some(condemned)
@@ -98,22 +95,13 @@ impl Spool {
         let mut inner = self.lock();
         let (held, bytes_max) = (inner.bytes(), self.config.bytes_max);
         if !over_cap && held + bytes > bytes_max {
-            return Err(AppendError::Full {
-                bytes: held,
-                bytes_max,
-            });
+            return Err(AppendError::Full { bytes: held, bytes_max });
         }
-        let condemned: Vec<u64> = inner
-            .segments
-            .iter()
-            .filter(|segment| segment.condemned)
-            .map(|segment| segment.number)
-            .collect();
+        let condemned: Vec<u64> =
+            inner.segments.iter().filter(|segment| segment.condemned).map(|segment| segment.number).collect();
         let sync_now = self.config.fsync_interval_ms == 0 || !condemned.is_empty();
 
-        let file = self
-            .active_file(&mut inner)
-            .map_err(|source| AppendError::Write { source })?;
+        let file = self.active_file(&mut inner).map_err(|source| AppendError::Write { source })?;
         let mut write = (&*file).write_all(frame);
         if write.is_ok() && sync_now {
             write = file.sync_data();
@@ -184,11 +172,7 @@ impl Spool {
         File::open(&self.config.dir)?.sync_all()?;
         let file = Arc::new(file);
         inner.segments.push_back(Segment::empty(number));
-        inner.active = Some(Active {
-            number,
-            file: Arc::clone(&file),
-            dirty: false,
-        });
+        inner.active = Some(Active { number, file: Arc::clone(&file), dirty: false });
         Ok(file)
     }
 
@@ -211,8 +195,8 @@ impl Inner {
     /// The oldest closed segment of which nothing was ever taken.
     fn droppable(&mut self, head: u64) -> Option<&mut Segment> {
         let active = self.active.as_ref().map(|active| active.number);
-        self.segments.iter_mut().find(|segment| {
-            segment.number > head && Some(segment.number) != active && !segment.condemned
-        })
+        self.segments
+            .iter_mut()
+            .find(|segment| segment.number > head && Some(segment.number) != active && !segment.condemned)
     }
 }

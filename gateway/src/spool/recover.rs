@@ -57,30 +57,14 @@ pub(crate) fn recover(dir: &Path) -> io::Result<State> {
         }
     }
 
-    let newest = numbers
-        .last()
-        .copied()
-        .max(cursor.map(|cursor| cursor.segment));
+    let newest = numbers.last().copied().max(cursor.map(|cursor| cursor.segment));
     let next_number = newest.map_or(0, |newest| newest + 1);
     let head = match (segments.first(), cursor) {
-        (Some(first), Some(cursor)) if first.number == cursor.segment && first.acked_frames > 0 => {
-            cursor
-        }
-        (Some(first), _) => Position {
-            segment: first.number,
-            offset: 0,
-        },
-        (None, _) => Position {
-            segment: next_number,
-            offset: 0,
-        },
+        (Some(first), Some(cursor)) if first.number == cursor.segment && first.acked_frames > 0 => cursor,
+        (Some(first), _) => Position { segment: first.number, offset: 0 },
+        (None, _) => Position { segment: next_number, offset: 0 },
     };
-    Ok(State {
-        segments,
-        head,
-        next_number,
-        found,
-    })
+    Ok(State { segments, head, next_number, found })
 }
 
 /// One segment's inventory; removes the file when nothing in it is still to be sent.
@@ -92,11 +76,7 @@ fn recover_segment(
 ) -> io::Result<Option<Segment>> {
     let path = segment::path(dir, number);
     let file_bytes = fs::metadata(&path)?.len();
-    let acked_to = if acked_to >= file_bytes || starts_a_frame(&path, acked_to)? {
-        acked_to
-    } else {
-        0
-    };
+    let acked_to = if acked_to >= file_bytes || starts_a_frame(&path, acked_to)? { acked_to } else { 0 };
 
     let mut segment = Segment::empty(number);
     let mut damaged = 0;
@@ -104,10 +84,7 @@ fn recover_segment(
         let mut walk = Walk::open(&path, 0)?;
         while let Some(cut) = walk.next(file_bytes)? {
             match cut {
-                Cut::Frame {
-                    offset,
-                    mut stuffed,
-                } => match readings(&mut stuffed) {
+                Cut::Frame { offset, mut stuffed } => match readings(&mut stuffed) {
                     Some(readings) => {
                         let acked = offset < acked_to;
                         segment.frames += 1;
@@ -144,9 +121,7 @@ fn recover_segment(
 
 fn readings(stuffed: &mut [u8]) -> Option<u64> {
     let body = stuffed.len().checked_sub(1)?;
-    Frame::open(&mut stuffed[..body])
-        .ok()
-        .map(|frame| u64::from(frame.readings()))
+    Frame::open(&mut stuffed[..body]).ok().map(|frame| u64::from(frame.readings()))
 }
 
 fn starts_a_frame(path: &Path, offset: u64) -> io::Result<bool> {
@@ -162,10 +137,7 @@ fn starts_a_frame(path: &Path, offset: u64) -> io::Result<bool> {
 fn read_cursor(dir: &Path) -> Option<Position> {
     let text = fs::read_to_string(dir.join(CURSOR_FILE)).ok()?;
     let (segment, offset) = text.strip_suffix('\n')?.split_once(' ')?;
-    Some(Position {
-        segment: segment.parse().ok()?,
-        offset: offset.parse().ok()?,
-    })
+    Some(Position { segment: segment.parse().ok()?, offset: offset.parse().ok()? })
 }
 
 /// Not synced: an old or empty cursor after a power cut is harmless, a sync each second wears flash.

@@ -93,13 +93,7 @@ pub(crate) struct Walk {
 
 impl Walk {
     pub fn open(path: &Path, at: u64) -> io::Result<Self> {
-        Ok(Self {
-            file: File::open(path)?,
-            at,
-            ahead: Vec::new(),
-            searched: 0,
-            skipped: 0,
-        })
+        Ok(Self { file: File::open(path)?, at, ahead: Vec::new(), searched: 0, skipped: 0 })
     }
 
     /// Where the next cut starts.
@@ -110,10 +104,7 @@ impl Walk {
     /// The next cut before `end`, or `None` at `end`.
     pub fn next(&mut self, end: u64) -> io::Result<Option<Cut>> {
         loop {
-            if let Some(found) = self.ahead[self.searched..]
-                .iter()
-                .position(|byte| *byte == 0)
-            {
+            if let Some(found) = self.ahead[self.searched..].iter().position(|byte| *byte == 0) {
                 return Ok(Some(self.cut(self.searched + found + 1)));
             }
             self.searched = self.ahead.len();
@@ -142,11 +133,7 @@ impl Walk {
         self.searched = 0;
         let too_long = self.skipped > 0 || bytes > FRAME_BYTES_MAX;
         self.skipped = 0;
-        if too_long {
-            Cut::TooLong { offset }
-        } else {
-            Cut::Frame { offset, stuffed }
-        }
+        if too_long { Cut::TooLong { offset } } else { Cut::Frame { offset, stuffed } }
     }
 }
 
@@ -176,14 +163,8 @@ mod tests {
         assert_eq!(
             cuts,
             [
-                Cut::Frame {
-                    offset: 0,
-                    stuffed: b"ab\0".to_vec()
-                },
-                Cut::Frame {
-                    offset: 3,
-                    stuffed: b"\0".to_vec()
-                },
+                Cut::Frame { offset: 0, stuffed: b"ab\0".to_vec() },
+                Cut::Frame { offset: 3, stuffed: b"\0".to_vec() },
                 Cut::Torn { offset: 4 },
             ]
         );
@@ -194,31 +175,15 @@ mod tests {
         let mut bytes = vec![1; 3 * FRAME_BYTES_MAX];
         bytes.extend(b"\0ok\0");
         let end = 3 * FRAME_BYTES_MAX as u64 + 1;
-        let want = [
-            Cut::TooLong { offset: 0 },
-            Cut::Frame {
-                offset: end,
-                stuffed: b"ok\0".to_vec(),
-            },
-        ];
+        let want = [Cut::TooLong { offset: 0 }, Cut::Frame { offset: end, stuffed: b"ok\0".to_vec() }];
         assert_eq!(walk(&bytes), want);
     }
 
     #[test]
     fn only_segment_names_have_numbers() {
         assert_eq!(number("0000000012.ingot"), Some(12));
-        for other in [
-            "cursor",
-            "lock",
-            "12.ingot",
-            "0000000012.ingot.tmp",
-            "+000000012.ingot",
-        ] {
-            assert_eq!(
-                number(other).filter(|_| other != "+000000012.ingot"),
-                None,
-                "{other}"
-            );
+        for other in ["cursor", "lock", "12.ingot", "0000000012.ingot.tmp", "+000000012.ingot"] {
+            assert_eq!(number(other).filter(|_| other != "+000000012.ingot"), None, "{other}");
         }
     }
 }

@@ -41,10 +41,7 @@ impl Spool {
     /// A segment cannot be read; the same frame is next again.
     pub fn take(&self, now: Instant, pending_max: usize) -> io::Result<Option<Spooled>> {
         let mut inner = self.lock();
-        let due = inner
-            .pending
-            .iter()
-            .find(|(_, pending)| pending.retry_at.is_some_and(|at| at <= now));
+        let due = inner.pending.iter().find(|(_, pending)| pending.retry_at.is_some_and(|at| at <= now));
         if let Some((position, pending)) = due {
             let position = *position;
             let stuffed = segment::read_at(&self.config.dir, position, pending.bytes)?;
@@ -66,62 +63,38 @@ impl Spool {
     fn take_fresh(&self, inner: &mut Inner) -> io::Result<Option<Spooled>> {
         loop {
             let head = inner.head.segment;
-            let Some(segment) = inner
-                .segments
-                .iter()
-                .find(|segment| segment.number >= head && !segment.condemned)
+            let Some(segment) =
+                inner.segments.iter().find(|segment| segment.number >= head && !segment.condemned)
             else {
                 return Ok(None);
             };
             let (number, end) = (segment.number, segment.bytes);
             if number != head {
-                inner.head = Position {
-                    segment: number,
-                    offset: 0,
-                };
+                inner.head = Position { segment: number, offset: 0 };
                 inner.walk = None;
             }
             let offset = inner.head.offset;
             let walk = match &mut inner.walk {
                 Some(walk) => walk,
-                None => inner.walk.insert(Walk::open(
-                    &segment::path(&self.config.dir, number),
-                    offset,
-                )?),
+                None => inner.walk.insert(Walk::open(&segment::path(&self.config.dir, number), offset)?),
             };
             let cut = walk.next(end)?;
             inner.head.offset = walk.offset();
             match cut {
                 Some(Cut::Frame { offset, stuffed }) => {
-                    let position = Position {
-                        segment: number,
-                        offset,
-                    };
+                    let position = Position { segment: number, offset };
                     let bytes = stuffed.len();
                     if let Some(spooled) = spooled(position, stuffed) {
                         let readings = spooled.readings;
-                        inner.pending.insert(
-                            position,
-                            Pending {
-                                bytes,
-                                readings,
-                                retry_at: None,
-                            },
-                        );
+                        inner.pending.insert(position, Pending { bytes, readings, retry_at: None });
                         return Ok(Some(spooled));
                     }
                     inner.step_over(position);
                 }
-                Some(Cut::TooLong { offset }) => inner.step_over(Position {
-                    segment: number,
-                    offset,
-                }),
+                Some(Cut::TooLong { offset }) => inner.step_over(Position { segment: number, offset }),
                 None if inner.is_active(number) => return Ok(None),
                 Some(Cut::Torn { .. }) | None => {
-                    inner.head = Position {
-                        segment: number + 1,
-                        offset: 0,
-                    };
+                    inner.head = Position { segment: number + 1, offset: 0 };
                     inner.walk = None;
                     if inner.remove_done(&self.config.dir, number) {
                         self.room.notify_one();
@@ -158,11 +131,7 @@ impl Spool {
 
     /// When the first returned frame may be tried again.
     pub fn retry_at(&self) -> Option<Instant> {
-        self.lock()
-            .pending
-            .values()
-            .filter_map(|pending| pending.retry_at)
-            .min()
+        self.lock().pending.values().filter_map(|pending| pending.retry_at).min()
     }
 }
 
@@ -191,9 +160,7 @@ impl Inner {
 fn spooled(position: Position, stuffed: Vec<u8>) -> Option<Spooled> {
     let mut copy = stuffed.clone();
     let body = copy.len().checked_sub(1)?;
-    let frame = Frame::open(&mut copy[..body])
-        .ok()
-        .filter(|frame| is_name(frame.gateway()))?;
+    let frame = Frame::open(&mut copy[..body]).ok().filter(|frame| is_name(frame.gateway()))?;
     let identity = Identity {
         gateway: frame.gateway().to_owned(),
         boot: frame.boot(),
@@ -201,10 +168,5 @@ fn spooled(position: Position, stuffed: Vec<u8>) -> Option<Spooled> {
         sealed_ms: frame.sealed_ms(),
     };
     let readings = frame.readings();
-    Some(Spooled {
-        position,
-        bytes: Bytes::from(stuffed),
-        identity,
-        readings,
-    })
+    Some(Spooled { position, bytes: Bytes::from(stuffed), identity, readings })
 }

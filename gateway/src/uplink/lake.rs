@@ -43,12 +43,9 @@ impl Uplink for Lake {
 
     async fn connect(&mut self) -> Result<(), ConnectError> {
         let root = &self.root;
-        tokio::fs::create_dir_all(root).await.map_err(|error| {
-            ConnectError(format!(
-                "the lake {} cannot be made: {error}",
-                root.display()
-            ))
-        })
+        tokio::fs::create_dir_all(root)
+            .await
+            .map_err(|error| ConnectError(format!("the lake {} cannot be made: {error}", root.display())))
     }
 
     fn send(&self, frame: Spooled) -> impl Future<Output = Result<(), SendError>> + Send + 'static {
@@ -74,10 +71,7 @@ enum PutError {
 }
 
 fn put(object: &Path, bytes: &[u8]) -> Result<(), PutError> {
-    let io_error = |source| PutError::Io {
-        object: object.into(),
-        source,
-    };
+    let io_error = |source| PutError::Io { object: object.into(), source };
     match fs::read(object) {
         Ok(there) => return same(object, &there, bytes),
         Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -90,9 +84,7 @@ fn put(object: &Path, bytes: &[u8]) -> Result<(), PutError> {
     let linked = write_synced(&temporary, bytes).and_then(|()| fs::hard_link(&temporary, object));
     let removed = fs::remove_file(&temporary);
     match linked {
-        Ok(()) => removed
-            .and_then(|()| File::open(dir)?.sync_all())
-            .map_err(io_error),
+        Ok(()) => removed.and_then(|()| File::open(dir)?.sync_all()).map_err(io_error),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             same(object, &fs::read(object).map_err(io_error)?, bytes)
         }
@@ -101,11 +93,7 @@ fn put(object: &Path, bytes: &[u8]) -> Result<(), PutError> {
 }
 
 fn same(object: &Path, there: &[u8], bytes: &[u8]) -> Result<(), PutError> {
-    if there == bytes {
-        Ok(())
-    } else {
-        Err(PutError::Conflict(object.into()))
-    }
+    if there == bytes { Ok(()) } else { Err(PutError::Conflict(object.into())) }
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -141,19 +129,15 @@ mod tests {
         let conflict = put(&object, b"other").unwrap_err();
         assert!(matches!(conflict, PutError::Conflict(_)), "{conflict}");
         assert_eq!(fs::read(&object).unwrap(), b"frame");
-        let names: Vec<_> = fs::read_dir(object.parent().unwrap())
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name())
-            .collect();
+        let names: Vec<_> =
+            fs::read_dir(object.parent().unwrap()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, ["x.ingot"]);
     }
 
     #[test]
     fn a_lake_that_cannot_be_written_is_an_error_with_its_path() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let error = put(&file.path().join("x.ingot"), b"frame")
-            .unwrap_err()
-            .to_string();
+        let error = put(&file.path().join("x.ingot"), b"frame").unwrap_err().to_string();
         assert!(error.contains("x.ingot"), "{error}");
     }
 }

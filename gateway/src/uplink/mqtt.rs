@@ -108,23 +108,13 @@ impl Mqtt {
     /// # Errors
     /// The PEM files are not usable.
     pub fn new(config: MqttConfig) -> Result<Self, TlsError> {
-        let tls = config
-            .tls
-            .as_ref()
-            .map(client_config)
-            .transpose()?
-            .map(Arc::new);
-        Ok(Self {
-            config,
-            tls,
-            connection: None,
-        })
+        let tls = config.tls.as_ref().map(client_config).transpose()?.map(Arc::new);
+        Ok(Self { config, tls, connection: None })
     }
 
     fn options(&self) -> MqttOptions {
         let config = &self.config;
-        let mut options =
-            MqttOptions::new(config.client_id.clone(), (config.host.clone(), config.port));
+        let mut options = MqttOptions::new(config.client_id.clone(), (config.host.clone(), config.port));
         options
             .set_session_mode(SessionMode::Clean)
             .set_keep_alive(config.keep_alive_s)
@@ -132,9 +122,7 @@ impl Mqtt {
             .set_outgoing_inflight_upper_limit(config.in_flight_max)
             .set_incoming_packet_size_limit(IncomingPacketSizeLimit::Bytes(INCOMING_BYTES_MAX));
         if let Some(tls) = &self.tls {
-            options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(
-                Arc::clone(tls),
-            )));
+            options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(Arc::clone(tls))));
         }
         options
     }
@@ -151,9 +139,7 @@ impl Uplink for Mqtt {
 
     async fn connect(&mut self) -> Result<(), ConnectError> {
         self.connection = None;
-        let (client, mut event_loop) = AsyncClient::builder(self.options())
-            .capacity(REQUESTS_MAX)
-            .build();
+        let (client, mut event_loop) = AsyncClient::builder(self.options()).capacity(REQUESTS_MAX).build();
         let address = format!("{}:{}", self.config.host, self.config.port);
         let limit = Duration::from_millis(self.config.connect_ms_max);
         match timeout(limit, until_connected(&mut event_loop)).await {
@@ -173,19 +159,14 @@ impl Uplink for Mqtt {
     }
 
     fn send(&self, frame: Spooled) -> impl Future<Output = Result<(), SendError>> + Send + 'static {
-        let client = self
-            .connection
-            .as_ref()
-            .map(|connection| connection.client.clone());
+        let client = self.connection.as_ref().map(|connection| connection.client.clone());
         let topic = frame.identity.topic(&self.config.topic_prefix);
         let no_subscriber_is_fine = !self.config.topic_prefix.is_empty();
         async move {
             let client = client.ok_or(SendError::Lost)?;
             let options = PublishOptions::new(QoS::AtLeastOnce);
-            let notice = client
-                .publish_tracked(topic, frame.bytes, options)
-                .await
-                .map_err(|_| SendError::Lost)?;
+            let notice =
+                client.publish_tracked(topic, frame.bytes, options).await.map_err(|_| SendError::Lost)?;
             let result = notice.wait_async().await.map_err(|_| SendError::Lost)?;
             let PublishResult::Qos1(puback) = result else {
                 return Err(SendError::Lost);
@@ -193,9 +174,9 @@ impl Uplink for Mqtt {
             match puback.reason {
                 PubAckReason::Success => Ok(()),
                 PubAckReason::NoMatchingSubscribers if no_subscriber_is_fine => Ok(()),
-                PubAckReason::NoMatchingSubscribers => Err(SendError::Refused(
-                    "nobody subscribes to the topic at the broker".into(),
-                )),
+                PubAckReason::NoMatchingSubscribers => {
+                    Err(SendError::Refused("nobody subscribes to the topic at the broker".into()))
+                }
                 reason => Err(SendError::Refused(format!("the broker says {reason:?}"))),
             }
         }
@@ -224,18 +205,13 @@ async fn run_until_error(mut event_loop: EventLoop) {
 
 /// Mutual TLS with the ring provider, named here because the process may hold another one as default.
 fn client_config(paths: &TlsPaths) -> Result<ClientConfig, TlsError> {
-    let unfit = |source| TlsError::Unfit {
-        path: paths.cert.clone(),
-        source,
-    };
+    let unfit = |source| TlsError::Unfit { path: paths.cert.clone(), source };
     let mut roots = RootCertStore::empty();
     for certificate in certificates(&paths.ca)? {
         roots.add(certificate).map_err(unfit)?;
     }
-    let key = PrivateKeyDer::from_pem_file(&paths.key).map_err(|source| TlsError::Pem {
-        path: paths.key.clone(),
-        source,
-    })?;
+    let key = PrivateKeyDer::from_pem_file(&paths.key)
+        .map_err(|source| TlsError::Pem { path: paths.key.clone(), source })?;
     ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(unfit)?
@@ -245,17 +221,8 @@ fn client_config(paths: &TlsPaths) -> Result<ClientConfig, TlsError> {
 }
 
 fn certificates(path: &PathBuf) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let pem = |source| TlsError::Pem {
-        path: path.clone(),
-        source,
-    };
+    let pem = |source| TlsError::Pem { path: path.clone(), source };
     let text = fs::read(path).map_err(|error| pem(rustls::pki_types::pem::Error::Io(error)))?;
-    let found = CertificateDer::pem_slice_iter(&text)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(pem)?;
-    if found.is_empty() {
-        Err(pem(rustls::pki_types::pem::Error::NoItemsFound))
-    } else {
-        Ok(found)
-    }
+    let found = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>().map_err(pem)?;
+    if found.is_empty() { Err(pem(rustls::pki_types::pem::Error::NoItemsFound)) } else { Ok(found) }
 }

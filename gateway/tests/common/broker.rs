@@ -51,11 +51,7 @@ impl Broker {
                 });
             }
         });
-        Self {
-            port,
-            kept,
-            connections,
-        }
+        Self { port, kept, connections }
     }
 }
 
@@ -85,9 +81,7 @@ async fn serve(
                 match fate {
                     Fate::Ack => writer.write_all(&ack).await?,
                     Fate::AckTwice => writer.write_all(&[ack, ack].concat()).await?,
-                    Fate::Refuse(reason) => {
-                        writer.write_all(&[0x40, 3, id[0], id[1], reason]).await?
-                    }
+                    Fate::Refuse(reason) => writer.write_all(&[0x40, 3, id[0], id[1], reason]).await?,
                     Fate::CutAfter | Fate::CutBefore => return Ok(()),
                     Fate::Silence => {}
                 }

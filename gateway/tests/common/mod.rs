@@ -16,12 +16,7 @@ pub fn frame(seq: u64, readings: u32) -> Vec<u8> {
     let series = batch.series(device, "c").unwrap();
     for index in 0..readings {
         let value = f64::from(fastrand::u32(..));
-        let reading = Reading {
-            seq: index.into(),
-            at_ms: 0,
-            value,
-            quality: Quality::GOOD,
-        };
+        let reading = Reading { seq: index.into(), at_ms: 0, value, quality: Quality::GOOD };
         batch.push(series, &reading).unwrap();
     }
     let mut frame = Vec::new();
@@ -53,10 +48,7 @@ impl Bronze {
     /// Decodes the frames of one object.
     pub fn add(&mut self, object: &mut [u8]) {
         let mut decoder: Box<Decoder<64, 64>> = Box::new(Decoder::new());
-        for stuffed in object
-            .split_mut(|byte| *byte == 0)
-            .filter(|stuffed| !stuffed.is_empty())
-        {
+        for stuffed in object.split_mut(|byte| *byte == 0).filter(|stuffed| !stuffed.is_empty()) {
             let frame = Frame::open(stuffed).unwrap();
             self.frames += 1;
             for cause in Drop::ALL {
@@ -65,21 +57,8 @@ impl Bronze {
             decoder.start(&frame);
             while let Some((series, reading)) = decoder.next(&frame).unwrap() {
                 let (device, boot, channel) = decoder.series(series);
-                let Reading {
-                    seq,
-                    at_ms,
-                    value,
-                    quality,
-                } = reading;
-                let row = (
-                    device.into(),
-                    boot,
-                    seq,
-                    channel.into(),
-                    at_ms,
-                    value.to_bits(),
-                    quality.0,
-                );
+                let Reading { seq, at_ms, value, quality } = reading;
+                let row = (device.into(), boot, seq, channel.into(), at_ms, value.to_bits(), quality.0);
                 *self.rows.entry(row).or_default() += 1;
             }
         }
@@ -92,13 +71,5 @@ pub fn objects(dir: &Path) -> Vec<PathBuf> {
         return Vec::new();
     };
     let paths = entries.map(|entry| entry.unwrap().path());
-    paths
-        .flat_map(|path| {
-            if path.is_dir() {
-                objects(&path)
-            } else {
-                vec![path]
-            }
-        })
-        .collect()
+    paths.flat_map(|path| if path.is_dir() { objects(&path) } else { vec![path] }).collect()
 }
