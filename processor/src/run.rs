@@ -12,6 +12,7 @@ use tracing::warn;
 use crate::bronze::BronzeKey;
 use crate::check::{CheckError, Checker};
 use crate::contract::Contract;
+use crate::discard;
 use crate::gold::{self, GoldError, Refreshed};
 use crate::lake::{Lake, LakeError};
 use crate::ledger::{self, LedgerError};
@@ -82,6 +83,8 @@ pub async fn run(
     progress: impl Fn(u64, u64),
 ) -> Result<RunReport, RunError> {
     lake.check_writable()?;
+    // Nothing discarded is an empty table, not a missing one.
+    discard::open(lake).await?;
     let checkers: Vec<Checker> = contracts.iter().map(Checker::new).collect::<Result<_, _>>()?;
     let mut report = RunReport::default();
     let pending = pending(lake, contracts, &mut report).await?;

@@ -200,7 +200,7 @@ async fn rows_with_known_keys(
     let found = context
         .read_batch(incoming)?
         .join(silver, JoinType::Inner, &left, &right, None)?
-        .select(["incoming_row", "bronze_key", "bronze_etag", "ordinal"].map(|name| col(name)).to_vec())?
+        .select(["incoming_row", "bronze_key", "bronze_etag", "ordinal"].map(col).to_vec())?
         .collect()
         .await?;
     for batch in found {

@@ -19,7 +19,16 @@ pub fn workspace() -> &'static Path {
 pub fn binary(name: &str) -> PathBuf {
     static BUILT: Once = Once::new();
     BUILT.call_once(|| {
-        let built = Command::new(env!("CARGO"))
+        let mut cargo = Command::new(env!("CARGO"));
+        // What cargo tells a test of itself would make build scripts run again, and half the tree with them.
+        std::env::vars_os()
+            .map(|(name, _)| name)
+            .filter(|name| name.to_string_lossy().starts_with("CARGO_"))
+            .filter(|name| name != "CARGO_HOME" && name != "CARGO_TARGET_DIR")
+            .for_each(|name| {
+                cargo.env_remove(name);
+            });
+        let built = cargo
             .args(["build", "--locked", "--quiet", "--workspace", "--all-features", "--bins"])
             .current_dir(workspace())
             .status()
