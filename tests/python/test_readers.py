@@ -38,7 +38,7 @@ def test_polars_counts_what_the_demo_said(demo):
 def test_duckdb_sums_what_the_ledger_says(demo):
     summary, lake = demo
     ledger = DeltaTable(str(lake / "ledger")).to_pyarrow_dataset()  # noqa: F841, named in the SQL
-    rows = duckdb.sql("SELECT sum(rows_in), sum(silver + discarded + duplicates) FROM ledger").fetchone()
+    rows = duckdb.sql("SELECT sum(rows_in), sum(silver + discarded + duplicates) FROM ledger").fetchall()[0]
     assert rows[0] == rows[1] == summary["produced"] - summary["dropped"] + summary["duplicates"]
 
 
