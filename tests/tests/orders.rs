@@ -113,6 +113,27 @@ fn a_second_run_and_a_redelivered_file_add_nothing() {
 }
 
 #[test]
+fn gold_follows_silver_run_by_run_and_day_by_day() {
+    let lake = TempLake::new();
+    lake.write("bronze/orders/dt=2026-01-02/second.ndjson", SECOND);
+    lake.run(&CONTRACT);
+    let late = r#"{"order_id":"C1","status":"paid","amount":0.03,"currency":"EUR","created_at":"2026-01-02T11:00:00Z"}"#;
+    lake.write("bronze/orders/dt=2026-01-09/late.ndjson", late);
+    let report = lake.run(&CONTRACT);
+    let days: Vec<&Value> = report["gold"].as_array().unwrap().iter().map(|gold| &gold["days"]).collect();
+    assert_eq!(days, [&json!(null), &json!(1)]);
+    assert_eq!(
+        lake.query("SELECT date, count, CAST(average_order_value AS DOUBLE) AS value FROM gold.orders_daily ORDER BY date"),
+        [json!({"date": "2026-01-01", "count": 1, "value": 5.01}), json!({"date": "2026-01-02", "count": 2, "value": 0.02})]
+    );
+    assert_eq!(
+        lake.query("SELECT status, count FROM gold.orders_by_status ORDER BY status"),
+        [json!({"status": "paid", "count": 2}), json!({"status": "shipped", "count": 1})]
+    );
+    lake.audit();
+}
+
+#[test]
 fn two_processes_at_once_give_what_one_gives() {
     let lake = filled();
     std::thread::scope(|scope| {
