@@ -5,8 +5,8 @@
 //! The verdict expected is that of the edge's half of the contract, so the two tiers check each other.
 //! Memory: about 200 bytes a reading of the truth.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 
 use ingot_agent::Quality;
 use ingot_gateway::range::{ContractError, DEFAULT_CONTRACT, OutOfRange, RangeTable};
@@ -40,6 +40,8 @@ pub struct Verification {
     pub discarded_again: u64,
     /// Of what was produced in neither: on the way, or given up at the edge and counted there.
     pub elsewhere: u64,
+    /// Of these elsewhere, readings that the contract accepts: only a full spool may have them.
+    pub elsewhere_good: u64,
     /// Readings in the lake that are altered, misjudged, there twice, or that nobody produced.
     pub wrong: u64,
     /// Some of them, in words.
@@ -83,6 +85,7 @@ pub async fn verify(
     silver(lake, &mut open, &mut found, good).await?;
     discarded(lake, &mut open, &mut found, good).await?;
     found.elsewhere = open.len() as u64;
+    found.elsewhere_good = open.values().filter(|sample| good(sample)).count() as u64;
     Ok(found)
 }
 
@@ -179,9 +182,13 @@ async fn discarded(
 }
 
 impl Verification {
-    /// Whether nothing is wrong, and nothing is missing but `given_up` readings that the edge counted.
-    pub fn is_verified(&self, given_up: u64) -> bool {
-        self.wrong == 0 && self.elsewhere == given_up
+    /// Whether nothing is wrong, and nothing is missing but what the edge counted as given up, by cause.
+    /// A good reading can be given up by a full spool only.
+    pub fn is_verified(&self, dropped: &BTreeMap<String, u64>) -> bool {
+        let spool_full = dropped.get("spool_full").copied().unwrap_or_default();
+        self.wrong == 0
+            && self.elsewhere_good <= spool_full
+            && self.elsewhere <= dropped.values().sum::<u64>()
     }
 
     fn wrong(&mut self, what: String) {

@@ -16,7 +16,7 @@ use crate::contract::Contract;
 use crate::lake::{Lake, LakeError};
 use crate::ledger::{self, Batch, Entry, LedgerError};
 use crate::table::{Table, TableError};
-use crate::{discard, session};
+use crate::{discard, gold, session};
 
 /// Findings that a report names; the rest is counted.
 const FINDINGS_NAMED_MAX: usize = 100;
@@ -84,10 +84,15 @@ pub async fn audit(lake: &Lake, contracts: &[Contract]) -> Result<Balance, Audit
         Some(table) => ledger::entries(&table).await?,
         None => Vec::new(),
     };
-    let counted = Counted::of(lake, contracts).await?;
+    let counted = Counted::of(lake, contracts, &entries).await?;
     balance_entries(&mut balance, &entries, &counted);
     balance_batches(&mut balance, &entries);
     balance_bronze(&mut balance, lake, &entries, contracts).await?;
+    for contract in contracts {
+        for name in gold::behind(lake, contract).await? {
+            balance.finding(format!("gold {name} does not show the newest silver; run the processor again"));
+        }
+    }
     Ok(balance)
 }
 
@@ -119,6 +124,16 @@ fn balance_entries(balance: &mut Balance, entries: &[Entry], counted: &Counted) 
                 balance.finding(format!("{key}: the ledger says {said} rows in {place}, there are {there}"));
             }
         }
+        let whole = !entry.batches.is_empty()
+            && !entry.rules.contains_key("frame")
+            && !entry.rules.contains_key("gz");
+        let sealed: i64 = entry.batches.iter().map(|batch| i64::from(batch.readings)).sum();
+        if whole && sealed != entry.rows_in {
+            balance.finding(format!(
+                "{key}: its gateway sealed {sealed} readings, the ledger says {} rows in",
+                entry.rows_in
+            ));
+        }
         if !seen.insert(id) {
             balance.finding(format!("{key}: the ledger has it more than once"));
         }
@@ -144,14 +159,23 @@ fn balance_batches(balance: &mut Balance, entries: &[Entry]) {
     for batch in entries.iter().flat_map(|entry| &entry.batches) {
         runs.entry((&batch.gateway, batch.boot)).or_default().insert(batch.seq, batch);
     }
+    let overflowed: HashSet<&str> = runs
+        .iter()
+        .filter(|(_, batches)| {
+            batches.values().any(|batch| batch.dropped.get("spool_full").is_some_and(|n| *n > 0))
+        })
+        .map(|((gateway, _), _)| *gateway)
+        .collect();
     for ((gateway, boot), batches) in runs {
         let newest = batches.keys().next_back().copied().unwrap_or_default();
-        let missing = newest + 1 - batches.len() as u64;
-        if missing > 0 {
+        let sealed = newest.saturating_add(1);
+        let missing = sealed.saturating_sub(batches.len() as u64);
+        // Frames that a full spool gave up leave a hole, and their readings are counted as dropped.
+        if missing > 0 && !overflowed.contains(gateway) {
             let first = (0..=newest).find(|seq| !batches.contains_key(seq)).unwrap_or_default();
             balance.finding(format!(
                 "gateway {gateway}, boot {boot:016x}: {missing} of {} batches are not in the ledger, the first is {first}",
-                newest + 1
+                sealed
             ));
         }
         for (cause, readings) in batches.values().flat_map(|batch| &batch.dropped) {
@@ -194,10 +218,13 @@ struct Counted {
 type Counts = HashMap<(String, String), i64>;
 
 impl Counted {
-    async fn of(lake: &Lake, contracts: &[Contract]) -> Result<Self, AuditError> {
+    async fn of(lake: &Lake, contracts: &[Contract], entries: &[Entry]) -> Result<Self, AuditError> {
         let mut counted = Self::default();
-        for contract in contracts {
-            count(lake, &format!("silver/{}", contract.dataset), "true", &mut counted.silver).await?;
+        let known = contracts.iter().map(|contract| contract.dataset.as_str());
+        let datasets: BTreeSet<&str> =
+            known.chain(entries.iter().map(|entry| entry.dataset.as_str())).collect();
+        for dataset in datasets {
+            count(lake, &format!("silver/{dataset}"), "true", &mut counted.silver).await?;
         }
         let rule = discard::DUPLICATE;
         count(lake, discard::PATH, &format!("rule <> '{rule}'"), &mut counted.discarded).await?;

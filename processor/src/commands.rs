@@ -12,6 +12,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use ingot_processor::audit::Balance;
 use ingot_processor::check::Checker;
 use ingot_processor::contract::Contract;
+use ingot_processor::gold;
 use ingot_processor::lake::Lake;
 use ingot_processor::run::RunReport;
 use ingot_processor::{audit as auditing, land as landing, query as querying, run as running};
@@ -120,6 +121,7 @@ pub async fn lint(cli: &Cli, lint: &Lint) -> Result<ExitCode> {
     let contracts = contracts(&lint.files)?;
     for contract in &contracts {
         Checker::new(contract).map_err(|error| Usage(error.to_string()))?;
+        gold::plan(contract).await.map_err(|error| Usage(error.to_string()))?;
     }
     let datasets: Vec<&str> = contracts.iter().map(|contract| contract.dataset.as_str()).collect();
     print(cli, &datasets, || format!("no problems in {}", datasets.join(", ")))?;

@@ -154,6 +154,11 @@ impl UnknownFields {
 }
 
 impl Object {
+    /// Whether it expands to more than [`OBJECT_BYTES_MAX`]; the rest was not read.
+    pub(crate) fn is_too_large(&self) -> bool {
+        matches!(self.problem, Some(GzProblem::TooLarge { .. }))
+    }
+
     /// Decompresses the object, as its key says.
     pub fn open(key: &BronzeKey, bytes: Bytes) -> Self {
         if !key.gzip {

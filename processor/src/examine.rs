@@ -122,6 +122,12 @@ pub fn examine(
     let contract = checker.contract();
 
     let object = Object::open(key, bytes);
+    if object.is_too_large() {
+        return Err(ExamineError::TooLarge {
+            key: key.key.clone(),
+            bytes: OBJECT_BYTES_MAX.saturating_add(1),
+        });
+    }
     let mut conformer = Conformer::new(contract);
     let mut spans: Vec<Span> = Vec::new();
     let mut faults: Vec<(Span, Fault)> = Vec::new();
@@ -145,6 +151,7 @@ pub fn examine(
     let judged = judge(contract, rows.num_rows(), misfits, &verdicts)
         .map_err(|Stop { check, rows }| ExamineError::Failed { key: key.key.clone(), check, rows })?;
 
+    let rows_in = (spans.len() + faults.len()) as u64;
     let records = Records::new(checker, &object, key.format, &rows);
     let broken = faults.into_iter().map(|(span, fault)| {
         let record = records.broken(span, &fault);
@@ -159,7 +166,6 @@ pub fn examine(
 
     let rows = accepted(contract, &rows, &spans, &judged.accepted).map_err(batch_error)?;
     let accepted = checker.redactor().rows(&rows).map_err(batch_error)?;
-    let rows_in = (accepted.num_rows() + discards.len()) as u64;
     let mut unknown_fields = BTreeMap::new();
     for (name, rows) in unknown.0 {
         *unknown_fields.entry(checker.redactor().field_name(&name)).or_default() += rows;

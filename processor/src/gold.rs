@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::contract::{Contract, GoldQuery, Window};
 use crate::lake::Lake;
 use crate::session;
-use crate::silver::on_days;
+use crate::silver::{self, on_days};
 use crate::table::{CONFLICTS_MAX, CommitError, Table, TableError, after_conflict};
 
 /// The transaction that says which version of silver a gold table shows.
@@ -79,6 +79,47 @@ pub async fn refresh(lake: &Lake, contract: &Contract) -> Result<Vec<Refreshed>,
         }
     }
     Ok(refreshed)
+}
+
+/// The contract's gold tables that do not show the newest silver.
+pub async fn behind(lake: &Lake, contract: &Contract) -> Result<Vec<String>, TableError> {
+    let mut behind = Vec::new();
+    let Some(silver) = Table::open(lake, &format!("silver/{}", contract.dataset)).await? else {
+        return Ok(behind);
+    };
+    for query in &contract.gold {
+        let shows = match Table::open(lake, &path(&query.name)).await? {
+            Some(table) => table.transaction(SHOWS).await?,
+            None => None,
+        };
+        if shows.and_then(|version| u64::try_from(version).ok()) != Some(silver.version()) {
+            behind.push(query.name.clone());
+        }
+    }
+    Ok(behind)
+}
+
+/// Whether the contract's gold queries can be planned over its silver.
+pub async fn plan(contract: &Contract) -> Result<(), GoldError> {
+    for query in &contract.gold {
+        let context = session::context();
+        let planned = match context.read_batch(RecordBatch::new_empty(silver::schema(contract))) {
+            Ok(empty) => {
+                let registered = context.register_table("silver", empty.into_view()).map(|_| ());
+                match registered {
+                    Ok(()) => context.sql(&query.sql).await.map(|_| ()),
+                    Err(error) => Err(error),
+                }
+            }
+            Err(error) => Err(error),
+        };
+        planned.map_err(|source| GoldError::Query {
+            name: query.name.clone(),
+            dataset: contract.dataset.clone(),
+            source: Box::new(source),
+        })?;
+    }
+    Ok(())
 }
 
 async fn refresh_one(

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use url::Url;
 
 /// A lake that exists.
@@ -50,6 +50,12 @@ pub enum LakeError {
         "{key} is already in bronze with other bytes; bronze is write-once, the new bytes were not stored"
     )]
     Rewritten {
+        /// The bronze key.
+        key: String,
+    },
+    /// An object changed while it was taken; it may still be being written.
+    #[error("{key} changed after it was listed; the next run takes it as it is then")]
+    Changed {
         /// The bronze key.
         key: String,
     },
@@ -161,7 +167,7 @@ impl Lake {
             .list(Some(&prefix))
             .map_ok(|meta| BronzeObject {
                 key: meta.location.to_string(),
-                etag: meta.e_tag.unwrap_or_default(),
+                etag: content_tag(&meta),
                 bytes: meta.size,
                 modified_ms: meta.last_modified.timestamp_millis(),
             })
@@ -170,6 +176,17 @@ impl Lake {
             .map_err(|source| LakeError::Store { operation: "listing", key: prefix.to_string(), source })?;
         objects.sort_by(|a, b| a.key.cmp(&b.key));
         Ok(objects)
+    }
+
+    /// A listed object's bytes, if it still is what was listed.
+    pub async fn read_as_listed(&self, object: &BronzeObject) -> Result<Bytes, LakeError> {
+        let key = &object.key;
+        let store_error = |source| LakeError::Store { operation: "reading", key: key.clone(), source };
+        let found = self.store.get(&location(key)?).await.map_err(store_error)?;
+        if content_tag(&found.meta) != object.etag {
+            return Err(LakeError::Changed { key: key.clone() });
+        }
+        found.bytes().await.map_err(store_error)
     }
 
     /// An object's bytes.
@@ -209,6 +226,13 @@ impl Lake {
             .try_for_each(|path| File::open(path)?.sync_all())
             .map_err(|source| LakeError::Sync { key: key.to_owned(), source })
     }
+}
+
+/// What tells one content of a key from another. A local store's tag is inode, time and size; the inode
+/// says nothing of the content, and changes when a lake is moved or restored.
+fn content_tag(meta: &ObjectMeta) -> String {
+    let tag = meta.e_tag.as_deref().unwrap_or_default();
+    tag.split_once('-').map_or(tag, |(_, time_and_size)| time_and_size).to_owned()
 }
 
 /// A key as the store takes it: as it is listed, without a second encoding.

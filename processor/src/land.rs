@@ -6,13 +6,13 @@
 
 use std::time::Duration;
 
-use rumqttc::mqttbytes::v5::{Packet, Publish};
+use rumqttc::mqttbytes::v5::{Packet, Publish, SubscribeReasonCode};
 use rumqttc::{
     AckMode, AsyncClient, BrokerSessionResumePolicy, Event, EventLoop, MqttOptions, QoS, SessionMode,
 };
 use serde::Serialize;
 use tokio::sync::mpsc;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::bronze::topic_to_key;
 use crate::lake::{Lake, LakeError};
@@ -60,7 +60,7 @@ pub async fn land(
         .set_max_packet_size(Some(PACKET_BYTES_MAX))
         .set_ack_mode(AckMode::Manual);
     let (client, connection) =
-        AsyncClient::builder(options).capacity(usize::from(MESSAGES_WAITING_MAX)).build();
+        AsyncClient::builder(options).capacity(usize::from(MESSAGES_WAITING_MAX) + 8).build();
     let (arrived, mut waiting) = mpsc::channel(usize::from(MESSAGES_WAITING_MAX));
     let receiving = tokio::spawn(receive(connection, client.clone(), arrived));
 
@@ -120,8 +120,15 @@ async fn receive(mut connection: EventLoop, client: AsyncClient, arrived: mpsc::
             Ok(Event::Incoming(Packet::ConnAck(connack))) => {
                 info!(session = connack.session_present, "connected to the broker");
                 retry_ms = RETRY_MS_MIN;
-                if !connack.session_present && client.try_subscribe(FILTER, QoS::AtLeastOnce).is_err() {
-                    return;
+                // Always: a resumed session may never have had the subscription. There is room for it.
+                if client.try_subscribe(FILTER, QoS::AtLeastOnce).is_err() {
+                    warn!("the subscription could not be queued; the next connection tries again");
+                }
+            }
+            Ok(Event::Incoming(Packet::SubAck(suback))) => {
+                let taken = |code: &SubscribeReasonCode| matches!(code, SubscribeReasonCode::Success(_));
+                if !suback.return_codes.iter().all(taken) {
+                    error!(codes = ?suback.return_codes, "the broker refuses the subscription to {FILTER}; allow it there");
                 }
             }
             Ok(Event::Incoming(Packet::Publish(message))) => {

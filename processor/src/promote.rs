@@ -2,7 +2,9 @@
 //!
 //! Each step is idempotent by itself, and each looks at what the one before has really left. Silver
 //! decides which row of a key was first; so discard (which holds the others) follows it, and the
-//! ledger, which calls an object done, is last. A cut anywhere is healed by running again.
+//! ledger, which calls an object done, is last. A cut anywhere is healed by running again: an object is
+//! judged at its own time, not at the clock's, so it gets the same verdict every time. (A contract changed between a cut and
+//! the next run can still judge it differently; the audit shows that.)
 
 use std::collections::BTreeMap;
 
@@ -81,7 +83,7 @@ pub async fn promote(
     let mut promoted = Promoted::default();
     let mut examined: Vec<(&Candidate, Examined)> = Vec::with_capacity(candidates.len());
     for candidate in candidates {
-        match examine_object(lake, checker, candidate, now_ms).await {
+        match examine_object(lake, checker, candidate).await {
             Ok(found) => examined.push((candidate, found)),
             Err(error) => promoted.failed.push((candidate.object.key.clone(), error)),
         }
@@ -121,10 +123,9 @@ async fn examine_object(
     lake: &Lake,
     checker: &Checker,
     candidate: &Candidate,
-    now_ms: i64,
 ) -> Result<Examined, ObjectError> {
-    let bytes = lake.read(&candidate.object.key).await?;
-    Ok(examine(checker, &candidate.key, bytes, now_ms)?)
+    let bytes = lake.read_as_listed(&candidate.object).await?;
+    Ok(examine(checker, &candidate.key, bytes, candidate.object.modified_ms)?)
 }
 
 /// The day under which an object's discards are filed: its key's, or that of its last change.

@@ -113,16 +113,15 @@ impl Redactor {
         cut(record)
     }
 
-    /// A CSV record whose fields do not fit the header, as a JSON array. Which value belongs to which
-    /// column is not known, so all from the first masked or dropped column on are masked.
-    pub fn ragged_record<'a>(&self, header: &[&str], fields: impl Iterator<Item = &'a str>) -> String {
-        let hidden = |name: &&str| self.columns.iter().any(|column| column.name == **name && column.hidden());
-        let first_hidden = header.iter().position(hidden).unwrap_or(usize::MAX);
-        let fields: Vec<Cow<'_, str>> = fields
-            .enumerate()
-            .map(|(place, field)| if place < first_hidden { scan(field) } else { Cow::Borrowed(MASK) })
-            .collect();
+    /// A CSV record whose fields do not fit the header, as a JSON array; for contracts that hide no column.
+    pub fn ragged_record<'a>(&self, fields: impl Iterator<Item = &'a str>) -> String {
+        let fields: Vec<Cow<'_, str>> = fields.map(scan).collect();
         cut(Value::from(fields).to_string())
+    }
+
+    /// Whether a column is masked or dropped, so that a value without its column's name cannot be kept.
+    pub fn hides_any(&self) -> bool {
+        self.columns.iter().any(|column| column.hidden())
     }
 
     /// Bytes that could not be parsed, as text.

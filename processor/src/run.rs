@@ -13,7 +13,7 @@ use crate::bronze::BronzeKey;
 use crate::check::{CheckError, Checker};
 use crate::contract::Contract;
 use crate::discard;
-use crate::gold::{self, GoldError, Refreshed};
+use crate::gold::{self, Refreshed};
 use crate::lake::{Lake, LakeError};
 use crate::ledger::{self, LedgerError};
 use crate::promote::{Candidate, PromoteError, promote};
@@ -47,7 +47,7 @@ pub struct RunReport {
     pub skipped: u64,
     /// Some of them, with the reason.
     pub skipped_keys: BTreeMap<String, String>,
-    /// Objects that failed, with the reason; they are tried again by the next run.
+    /// Objects that failed, and gold that did, with the reason; they are tried again by the next run.
     pub failed: BTreeMap<String, String>,
     /// Gold tables brought up to date.
     pub gold: Vec<Refreshed>,
@@ -71,9 +71,6 @@ pub enum RunError {
     /// Promotion.
     #[error(transparent)]
     Promote(#[from] PromoteError),
-    /// Gold.
-    #[error(transparent)]
-    Gold(#[from] GoldError),
 }
 
 /// Promotes everything that is pending. `progress` is told the objects done and found.
@@ -111,7 +108,13 @@ pub async fn run(
             done += group.len() as u64;
             progress(done, found);
         }
-        report.gold.extend(gold::refresh(lake, checker.contract()).await?);
+        match gold::refresh(lake, checker.contract()).await {
+            Ok(refreshed) => report.gold.extend(refreshed),
+            Err(error) => {
+                warn!(%dataset, %error, "gold is left as it was");
+                report.failed.insert(format!("gold of {dataset}"), error.to_string());
+            }
+        }
     }
     Ok(report)
 }

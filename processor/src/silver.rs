@@ -16,7 +16,7 @@ use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::arrow::row::{RowConverter, SortField};
 use datafusion::common::{DataFusionError, ScalarValue};
-use datafusion::logical_expr::{Expr, JoinType, col, lit};
+use datafusion::logical_expr::{Expr, JoinType, col, ident, lit};
 
 use crate::contract::Contract;
 use crate::lake::{BronzeObject, Lake};
@@ -179,7 +179,7 @@ async fn rows_with_known_keys(
     // The bounds let the scan skip every file whose statistics lie outside.
     for (name, column) in contract.key.iter().zip(keys.columns()) {
         if let Some((min, max)) = bounds(column)? {
-            silver = silver.filter(col(name).between(lit(min), lit(max)))?;
+            silver = silver.filter(ident(name).between(lit(min), lit(max)))?;
         }
     }
     let incoming_names: Vec<String> = contract.key.iter().map(|name| format!("incoming_{name}")).collect();
@@ -195,11 +195,12 @@ async fn rows_with_known_keys(
     columns.push(Arc::new(Int64Array::from_iter_values(0..keys.num_rows() as i64)));
     let incoming = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?;
 
-    let left: Vec<&str> = incoming_names.iter().map(String::as_str).collect();
-    let right: Vec<&str> = contract.key.iter().map(String::as_str).collect();
+    // As written: an upper-case name is no other name.
+    let same_key = contract.key.iter().zip(&incoming_names).map(|(there, new)| ident(new).eq(ident(there)));
+    let same_key: Vec<Expr> = same_key.collect();
     let found = context
         .read_batch(incoming)?
-        .join(silver, JoinType::Inner, &left, &right, None)?
+        .join_on(silver, JoinType::Inner, same_key)?
         .select(["incoming_row", "bronze_key", "bronze_etag", "ordinal"].map(col).to_vec())?
         .collect()
         .await?;

@@ -40,11 +40,11 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let file = File::open(&args.truth).with_context(|| format!("cannot read {}", args.truth.display()))?;
     let truth = TruthReader::new(BufReader::new(file))?;
     let lake = Lake::open(&args.lake)?;
-    let (found, given_up) = tokio::runtime::Runtime::new()?.block_on(async {
+    let (found, dropped) = tokio::runtime::Runtime::new()?.block_on(async {
         let balance = audit(&lake, &Contract::embedded()).await?;
-        let given_up: u64 = balance.dropped.values().sum();
-        anyhow::Ok((verify(truth, &lake, now_ms()).await?, given_up))
+        anyhow::Ok((verify(truth, &lake, now_ms()).await?, balance.dropped))
     })?;
+    let given_up: u64 = dropped.values().sum();
     match args.format {
         Format::Json => println!("{}", serde_json::to_string(&found)?),
         Format::Text => {
@@ -55,7 +55,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             found.wrong_named.iter().for_each(|what| println!("  {what}"));
         }
     }
-    if !found.is_verified(given_up) {
+    if !found.is_verified(&dropped) {
         bail!("the lake is not what was produced");
     }
     Ok(())

@@ -88,7 +88,9 @@ impl Summary {
         let dropped: u64 = balance.dropped.values().sum();
         let in_flight = verification.elsewhere.saturating_sub(dropped);
         let produced = verification.produced;
-        let adds_up = produced == verification.silver + verification.discarded + dropped;
+        let in_gold: i64 = gold.iter().map(|line| line.count).sum();
+        let adds_up = produced == verification.silver + verification.discarded + dropped
+            && in_gold == verification.silver as i64;
         Self {
             produced,
             silver: verification.silver,
@@ -97,7 +99,7 @@ impl Summary {
             dropped,
             in_flight,
             balanced: balance.is_balanced() && balance.in_flight_objects == 0 && adds_up,
-            verified: verification.is_verified(dropped),
+            verified: verification.is_verified(&balance.dropped),
             bytes_per_reading: balance.bytes as f64 / (balance.rows_in.max(1)) as f64,
             landed: uphill.landed.messages,
             objects: balance.objects,

@@ -73,7 +73,8 @@ enum PutError {
 fn put(object: &Path, bytes: &[u8]) -> Result<(), PutError> {
     let io_error = |source| PutError::Io { object: object.into(), source };
     match fs::read(object) {
-        Ok(there) => return same(object, &there, bytes),
+        // It may be there without being durable: a kill may have come before the directory's sync.
+        Ok(there) => return same(object, &there, bytes).and_then(|()| sync_dirs(object).map_err(io_error)),
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(io_error(error)),
     }
@@ -86,7 +87,8 @@ fn put(object: &Path, bytes: &[u8]) -> Result<(), PutError> {
     match linked {
         Ok(()) => removed.and_then(|()| File::open(dir)?.sync_all()).map_err(io_error),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            same(object, &fs::read(object).map_err(io_error)?, bytes)
+            same(object, &fs::read(object).map_err(io_error)?, bytes)?;
+            sync_dirs(object).map_err(io_error)
         }
         Err(error) => Err(io_error(error)),
     }
@@ -94,6 +96,11 @@ fn put(object: &Path, bytes: &[u8]) -> Result<(), PutError> {
 
 fn same(object: &Path, there: &[u8], bytes: &[u8]) -> Result<(), PutError> {
     if there == bytes { Ok(()) } else { Err(PutError::Conflict(object.into())) }
+}
+
+/// Syncs the object's directory and the three above it, down from `bronze`.
+fn sync_dirs(object: &Path) -> io::Result<()> {
+    object.ancestors().skip(1).take(4).try_for_each(|dir| File::open(dir)?.sync_all())
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {

@@ -5,6 +5,8 @@ use regex::Regex;
 use super::validate::{check_name, check_unique};
 use super::{Column, LogicalType, Redact, odcs};
 
+/// Columns of a dataset.
+const COLUMNS_MAX: usize = 128;
 /// Digits that a 128-bit decimal holds.
 const DECIMAL_PRECISION_MAX: u8 = 38;
 
@@ -12,6 +14,10 @@ const DECIMAL_PRECISION_MAX: u8 = 38;
 pub(super) fn columns(properties: Vec<odcs::Property>, problems: &mut Vec<String>) -> Vec<Column> {
     if properties.is_empty() {
         problems.push("the schema has no properties".into());
+    }
+    if properties.len() > COLUMNS_MAX {
+        problems
+            .push(format!("the schema has {} properties; at most {COLUMNS_MAX} are read", properties.len()));
     }
     check_unique("column", properties.iter().map(|p| &p.name), problems);
     properties

@@ -82,7 +82,8 @@ impl<'a> Visitor<'a> for Row<'_, 'a, '_> {
         {
             let value: &'a RawValue = map.next_value()?;
             if let Some(column) = column {
-                let bit = 1 << column;
+                // A contract has at most 128 columns.
+                let bit = 1_u128.checked_shl(column as u32).unwrap_or_default();
                 *self.duplicate |= seen & bit != 0;
                 seen |= bit;
                 let value = value.get();

@@ -51,6 +51,9 @@ impl<'a> Records<'a> {
                 Ok(text) => redactor.json_record(text),
                 Err(_) => redactor.broken_record(bytes),
             },
+            Format::Csv if !self.knows_csv_columns() && redactor.hides_any() => {
+                "its columns have no known names; its values are not kept".to_owned()
+            }
             Format::Csv => {
                 let fields = Object::csv_fields(bytes);
                 let named = self.csv_header.iter().zip(&fields);
@@ -65,6 +68,8 @@ impl<'a> Records<'a> {
         let bytes = self.object.slice(span);
         match (self.format, fault) {
             (_, Fault::Frame { .. }) => fault.to_string(),
+            // Without its columns' names nothing tells a person's name from a product's.
+            (Format::Csv, _) if redactor.hides_any() => format!("{fault}; its values are not kept"),
             (_, Fault::Gz(problem)) if self.format == Format::Frames => problem.to_string(),
             (_, Fault::Gz(problem)) => match redactor.broken_record(bytes) {
                 rest if rest.is_empty() => problem.to_string(),
@@ -75,11 +80,15 @@ impl<'a> Records<'a> {
                 Err(_) => redactor.broken_record(bytes),
             },
             (Format::Csv, Fault::RaggedRow { .. } | Fault::DuplicateKey | Fault::NotUtf8) => {
-                let header: Vec<&str> = self.csv_header.iter().map(String::as_str).collect();
-                redactor.ragged_record(&header, Object::csv_fields(bytes).iter().map(String::as_str))
+                redactor.ragged_record(Object::csv_fields(bytes).iter().map(String::as_str))
             }
             _ => redactor.broken_record(bytes),
         }
+    }
+
+    fn knows_csv_columns(&self) -> bool {
+        let contract = self.checker.contract();
+        self.csv_header.iter().any(|name| contract.column_index(name).is_some())
     }
 
     /// A value of the batch as JSON; what JSON has no number for, NaN above all, is text.

@@ -186,7 +186,7 @@ fn csv_rows_are_typed_by_the_same_contract() {
     let found = [(1, "ragged_row".into()), (2, "type.amount".into()), (3, "bad_status".into())];
     assert_eq!(rules(&examined), found);
     assert_eq!(examined.accepted["notes"].as_string::<i32>().value(0), "two\r\nlines, [PHONE]");
-    assert_eq!(examined.discards[0].record, r#"["o-2","paid","12.30"]"#);
+    assert_eq!(examined.discards[0].record, "the row has 3 fields, the header 8; its values are not kept");
     assert_eq!(
         examined.discards[2].record,
         r#"{"order_id":"o-4","status":"lost","amount":1,"currency":"EUR","created_at":"2026-01-01T00:00:00Z","customer_email":"[REDACTED]","extra":"2","notes":null}"#
@@ -367,7 +367,7 @@ fn names_that_no_pattern_finds_are_masked_in_broken_text() {
     let record = run("orders", "a.csv", "order_id,customer_email,status\no-1,Jane,paid,Doe\n").discards[0]
         .record
         .clone();
-    assert_eq!(record, r#"["o-1","[REDACTED]","[REDACTED]","[REDACTED]"]"#);
+    assert_eq!(record, "the row has 4 fields, the header 3; its values are not kept");
 }
 
 #[test]

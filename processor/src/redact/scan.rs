@@ -58,7 +58,7 @@ pub fn scan_emails(text: &str) -> Cow<'_, str> {
 
 /// Whether [`scan`] could find anything: a cheap look before any pattern runs.
 pub(super) fn suspicious(text: &str) -> bool {
-    text.contains('@') || text.contains("\\u") || has_phone_digits(text)
+    text.contains('@') || text.contains("%40") || text.contains("\\u") || has_phone_digits(text)
 }
 
 fn has_phone_digits(text: &str) -> bool {
@@ -96,7 +96,9 @@ fn is_phone(run: &str) -> bool {
 
 fn is_decimal(word: &str) -> bool {
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-    word.split_once('.').is_some_and(|(whole, fraction)| digits(whole) && digits(fraction))
+    // A number that starts with a zero is dialled, not counted.
+    let counted = |whole: &str| whole == "0" || !whole.starts_with('0');
+    word.split_once('.').is_some_and(|(whole, fraction)| digits(whole) && counted(whole) && digits(fraction))
 }
 
 #[cfg(test)]
