@@ -2,6 +2,7 @@
 
 mod command;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -23,7 +24,7 @@ enum Command {
 
 /// Exits with 0, 1 (the work failed) or, by clap, 2 (usage).
 fn main() -> ExitCode {
-    let done = match Command::parse() {
+    let done = match Command::parse_from(words()) {
         Command::Fleet(args) => command::fleet::run(args),
         Command::Device(args) => command::device::run(args),
         #[cfg(feature = "lake")]
@@ -38,4 +39,10 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The command line. `cargo demo -- --seed 7` hands over `demo -- --seed 7`: that `--` is cargo's, not ours.
+fn words() -> impl Iterator<Item = OsString> {
+    let ours = |(place, word): &(usize, OsString)| *place != 2 || word != "--";
+    std::env::args_os().enumerate().filter(ours).map(|(_, word)| word)
 }

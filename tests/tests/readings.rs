@@ -130,7 +130,19 @@ fn every_rule_of_the_contract_names_its_reason() {
 fn the_demo_proves_itself() {
     let out = tempfile::tempdir().unwrap();
     let demo = Command::new(binary("ingot-sim"))
-        .args(["demo", "--devices", "50", "--seconds", "4", "--rate", "20", "--format", "json", "--out"])
+        .args([
+            "demo",
+            "--",
+            "--devices",
+            "50",
+            "--seconds",
+            "4",
+            "--rate",
+            "20",
+            "--format",
+            "json",
+            "--out",
+        ])
         .arg(out.path())
         .output()
         .unwrap();
