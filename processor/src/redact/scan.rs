@@ -155,8 +155,9 @@ mod tests {
             prop_assert_eq!(scan(&once), once.as_str());
         }
 
+        // No 8 around it, so that 867 can come from the planted number alone.
         #[test]
-        fn a_planted_address_or_number_never_stays(before in "[ ,;:a-z0-9]{0,12}", after in "[ ,;:a-z0-9]{0,12}") {
+        fn a_planted_address_or_number_never_stays(before in "[ ,;:a-z0-79]{0,12}", after in "[ ,;:a-z0-79]{0,12}") {
             let text = format!("{before} canary@mail.example {after} +1 555 867 5309 {before}");
             let scanned = scan(&text);
             prop_assert!(!scanned.contains("canary") && !scanned.contains("867"), "{}", scanned);
