@@ -36,6 +36,15 @@ pub const COUNTED_DEVICES_MAX: usize = 65_536;
 /// Wait after the disk refused a frame.
 pub const DISK_RETRY: Duration = Duration::from_secs(1);
 
+/// What a reload may change while the batcher runs.
+#[derive(Clone, Debug)]
+pub struct Judging {
+    /// When a batch is sealed.
+    pub batch: BatchConfig,
+    /// What is known of the channels.
+    pub range: RangeTable,
+}
+
 type OpenBatch = Batch<SERIES_MAX, DEVICES_MAX, FRAME_BYTES_MAX>;
 
 /// Seals what sources offer; see [`Batcher::run`].
@@ -99,12 +108,17 @@ impl Batcher {
     }
 
     /// Takes chunks until all sources are gone, then seals the rest. Blocks its thread on the disk.
+    ///
+    /// New `judging` takes effect with the next chunk; the open batch goes on. Publishes its counts in `live`.
     pub async fn run(
         mut self,
         mut chunks: mpsc::Receiver<Chunk>,
         mut phase: watch::Receiver<Phase>,
+        mut judging: watch::Receiver<Judging>,
+        live: watch::Sender<Sealing>,
     ) -> Sealing {
         loop {
+            live.send_replace(self.done);
             let age_max = Duration::from_millis(self.config.age_ms_max);
             let due = self.open_since.map(|since| since + age_max);
             tokio::select! {
@@ -115,12 +129,16 @@ impl Batcher {
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                     self.seal(&mut phase).await;
                 }
+                Ok(()) = judging.changed() => {
+                    Judging { batch: self.config, range: self.range } = judging.borrow_and_update().clone();
+                }
             }
         }
         // Storing the last frame may drop older ones from a full disk: their count needs a frame, too.
         while self.open_since.is_some() {
             self.seal(&mut phase).await;
         }
+        live.send_replace(self.done);
         self.done
     }
 

@@ -1,11 +1,25 @@
 //! What a run did, in numbers that add up: produced = sealed + dropped at the edge + not saved.
+//!
+//! While it goes on: [`live`] holds the numbers, [`server`] answers with them as [`metrics`] for
+//! Prometheus, as JSON, and as a [`page`] for people.
+
+mod beat;
+pub mod live;
+pub mod metrics;
+pub mod page;
+pub mod server;
 
 use std::fmt;
+use std::sync::Arc;
 
 use ingot_agent::Drop;
 use serde::{Serialize, Serializer, ser::SerializeMap};
+use tokio::time::Instant;
 
 use crate::spool::{Recovered, SpoolState};
+
+pub use beat::Beat;
+pub use live::{Live, Snapshot};
 
 /// Readings given up, by cause.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,7 +70,7 @@ pub struct Sealing {
 }
 
 /// The uplink's counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sending {
     /// Frames that the far end confirmed.
     pub acked_frames: u64,
@@ -66,6 +80,21 @@ pub struct Sending {
     pub refusals: u64,
     /// Times that the connection could not be made or was lost.
     pub outages: u64,
+    /// How the connection stands.
+    pub link: Link,
+}
+
+/// How the uplink's connection stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Link {
+    /// Whether there is one.
+    pub connected: bool,
+    /// Frames sent and not confirmed.
+    pub in_flight: usize,
+    /// When the far end last confirmed a frame.
+    pub last_ack: Option<Instant>,
+    /// Why the last connection ended or was not made.
+    pub failure: Option<Arc<str>>,
 }
 
 /// What is said at the end of a run; also its JSON form.

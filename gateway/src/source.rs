@@ -3,12 +3,15 @@
 
 pub mod i2c;
 pub mod ndjson;
+mod running;
 
 use ingot_agent::{Drop, Quality};
 use tokio::sync::{mpsc, watch};
 
 use crate::health::Drops;
 use crate::phase::{Phase, intake_stops};
+
+pub use running::Sources;
 
 /// Most samples in a chunk.
 pub const CHUNK_SAMPLES_MAX: usize = 512;

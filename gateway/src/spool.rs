@@ -20,6 +20,7 @@
 //! Limits: memory does not grow with the backlog, except about 100 bytes a segment.
 
 mod append;
+mod oldest;
 mod recover;
 mod segment;
 mod take;

@@ -1,5 +1,7 @@
 //! Each table of the settings file: its keys, their defaults and what is allowed.
 
+mod health;
+
 use std::env;
 use std::fs;
 use std::net::IpAddr;
@@ -33,8 +35,19 @@ pub(super) fn config(mut keys: Keys<'_>) -> Option<Config> {
     let batch = read_batch(keys.below("batch"));
     let spool = read_spool(keys.below("spool"));
     let (uplink, backoff) = read_uplink(keys.below("uplink"), &name);
+    let health = health::read(keys.below("health"), &spool.dir);
     keys.end();
-    Some(Config { name, drain_ms_max, sources, range: range?, batch, spool, uplink: uplink?, backoff })
+    Some(Config {
+        name,
+        drain_ms_max,
+        sources,
+        range: range?,
+        batch,
+        spool,
+        uplink: uplink?,
+        backoff,
+        health: health?,
+    })
 }
 
 fn read_source(mut keys: Keys<'_>, name: &str) -> Option<SourceConfig> {
