@@ -60,7 +60,9 @@ pub fn facts(der: &[u8]) -> Result<Facts, CertificateError> {
         let value = &attribute.value;
         let is_name = attribute.oid == COMMON_NAME;
         let text = match value.tag() {
-            Tag::Utf8String => value.decode_as::<Utf8StringRef<'_>>().ok().map(|text| text.as_str().to_owned()),
+            Tag::Utf8String => {
+                value.decode_as::<Utf8StringRef<'_>>().ok().map(|text| text.as_str().to_owned())
+            }
             Tag::PrintableString => {
                 value.decode_as::<PrintableStringRef<'_>>().ok().map(|text| text.as_str().to_owned())
             }

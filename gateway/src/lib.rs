@@ -44,7 +44,7 @@ use notify::Notifier;
 use parts::{Parts, Way};
 use reload::Reloads;
 use spool::{Spool, SpoolError};
-use uplink::mqtt::TlsError;
+use uplink::tls::TlsError;
 
 /// A further reader of NDJSON readings, beside the configured sources.
 pub type Input = Box<dyn AsyncBufRead + Send + Unpin>;

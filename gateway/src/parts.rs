@@ -21,7 +21,8 @@ use crate::phase::Phase;
 use crate::source::{CHUNKS_MAX, Sources};
 use crate::spool::Spool;
 use crate::uplink::lake::Lake;
-use crate::uplink::mqtt::{Mqtt, TlsError};
+use crate::uplink::mqtt::Mqtt;
+use crate::uplink::tls::TlsError;
 use crate::uplink::{self, BackoffConfig};
 use crate::{Input, RunError, blocking};
 
@@ -51,7 +52,8 @@ impl Parts {
     ) -> Result<Self, RunError> {
         let (chunks, received) = mpsc::channel(CHUNKS_MAX);
         let sources = Sources::start(&config.sources, inputs, chunks)?;
-        let judging = watch::Sender::new(Judging { batch: config.batch.clone(), range: config.range.clone() });
+        let judging =
+            watch::Sender::new(Judging { batch: config.batch.clone(), range: config.range.clone() });
         let (batcher_phase, phases) = watch::channel(Phase::Running);
         let batcher = {
             let (judging, spool, live) = (judging.subscribe(), Arc::clone(&spool), Arc::clone(&live));

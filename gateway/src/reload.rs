@@ -120,7 +120,8 @@ mod tests {
     use super::*;
 
     fn config(text: &str) -> Config {
-        Config::from_toml(&format!("{text}\n[uplink.mqtt]\nhost = \"localhost\""), Overrides::default()).unwrap()
+        Config::from_toml(&format!("{text}\n[uplink.mqtt]\nhost = \"localhost\""), Overrides::default())
+            .unwrap()
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 pub mod lake;
 pub mod mqtt;
+pub mod tls;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -104,7 +105,11 @@ pub async fn drain(
         };
         failures += 1;
         sending.outages += 1;
-        sending.link = Link { failure: Some(failed.as_str().into()), last_ack: sending.link.last_ack, ..Link::default() };
+        sending.link = Link {
+            failure: Some(failed.as_str().into()),
+            last_ack: sending.link.last_ack,
+            ..Link::default()
+        };
         live.send_replace(sending.clone());
         let wait = backoff.wait(failures, fastrand::f64());
         tracing::warn!(

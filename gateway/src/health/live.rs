@@ -255,7 +255,8 @@ impl Snapshot {
             ));
         }
         if self.readings.not_saved > 0 {
-            self.problems.push(format!("{} readings were lost: the disk refused them", self.readings.not_saved));
+            self.problems
+                .push(format!("{} readings were lost: the disk refused them", self.readings.not_saved));
         }
         if !self.uplink.connected {
             let why = self.uplink.last_failure.as_deref().unwrap_or("the first try is not over");

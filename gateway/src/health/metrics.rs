@@ -28,13 +28,21 @@ pub fn text(snapshot: &Snapshot) -> String {
     text.sample("healthy", "", u64::from(snapshot.problems.is_empty()));
     text.seconds("uptime_seconds", "Time since the start.", Some(snapshot.uptime_ms));
 
-    text.counter("readings_total", "Readings that sources offered, the malformed ones too.", readings.produced);
+    text.counter(
+        "readings_total",
+        "Readings that sources offered, the malformed ones too.",
+        readings.produced,
+    );
     text.family("readings_dropped_total", "counter", "Readings given up and counted, by cause.");
     for (cause, count) in &readings.dropped {
         text.sample("readings_dropped_total", &format!("{{cause=\"{cause}\"}}"), *count);
     }
     text.counter("readings_sealed_total", "Readings in frames sealed by this run.", readings.sealed);
-    text.counter("readings_acked_total", "Readings in confirmed frames, those of former runs too.", readings.acked);
+    text.counter(
+        "readings_acked_total",
+        "Readings in confirmed frames, those of former runs too.",
+        readings.acked,
+    );
     text.counter("readings_lost_total", "Readings that the disk refused to the end.", readings.not_saved);
     text.counter("frames_sealed_total", "Frames sealed by this run.", snapshot.sealed_frames);
     text.counter("sealed_bytes_total", "Bytes of the frames sealed by this run.", snapshot.sealed_bytes);
@@ -49,7 +57,11 @@ pub fn text(snapshot: &Snapshot) -> String {
         Some(spool.oldest_age_ms.unwrap_or(0)),
     );
     text.gauge("spool_recovered_frames", "Frames that former runs left.", spool.recovered_frames);
-    text.counter("spool_damaged_frames_total", "Damaged frames that were stepped over.", spool.damaged_frames);
+    text.counter(
+        "spool_damaged_frames_total",
+        "Damaged frames that were stepped over.",
+        spool.damaged_frames,
+    );
     text.counter(
         "spool_poisoned_segments_total",
         "Segments given up after a failed write or fsync.",
@@ -119,7 +131,8 @@ mod tests {
             if let Some(help) = line.strip_prefix("# HELP ") {
                 let (name, words) = help.split_once(' ').expect("a name and a help text");
                 assert!(words.ends_with('.') && !words.contains('\\'), "{line}");
-                let kind = lines.next().and_then(|line| line.strip_prefix("# TYPE ")).expect("HELP, then TYPE");
+                let kind =
+                    lines.next().and_then(|line| line.strip_prefix("# TYPE ")).expect("HELP, then TYPE");
                 let (typed, kind) = kind.split_once(' ').unwrap();
                 assert_eq!(name, typed);
                 assert!(["counter", "gauge"].contains(&kind), "{kind}");
@@ -140,7 +153,11 @@ mod tests {
                 }
                 name
             });
-            assert_eq!(Some(name), open.as_ref().map(|(name, _)| name.as_str()), "a sample below its own family");
+            assert_eq!(
+                Some(name),
+                open.as_ref().map(|(name, _)| name.as_str()),
+                "a sample below its own family"
+            );
             let value: f64 = value.parse().unwrap();
             assert!(value.is_finite() && value >= 0.0);
             assert!(samples.insert(series.to_owned(), value).is_none(), "{series} comes twice");

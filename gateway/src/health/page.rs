@@ -35,7 +35,10 @@ pub fn html(snapshot: &Snapshot, points: &[Point]) -> String {
     };
     row("link", if uplink.connected { "connected" } else { "not connected" });
     row("frames in flight", &uplink.in_flight.to_string());
-    row("last confirmation", &uplink.last_ack_age_ms.map_or("none yet".into(), |age| format!("{} ago", span(age))));
+    row(
+        "last confirmation",
+        &uplink.last_ack_age_ms.map_or("none yet".into(), |age| format!("{} ago", span(age))),
+    );
     row("outages", &uplink.outages.to_string());
     row("readings produced", &readings.produced.to_string());
     row("readings confirmed", &readings.acked.to_string());

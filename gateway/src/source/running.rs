@@ -79,7 +79,9 @@ impl Sources {
         for config in &left {
             match self.open(config) {
                 Ok(source) => self.running.push(source),
-                Err(error) => tracing::error!(%error, "this source is left out until the next reload or start"),
+                Err(error) => {
+                    tracing::error!(%error, "this source is left out until the next reload or start")
+                }
             }
         }
     }

@@ -19,7 +19,9 @@ impl Spool {
             let cursor = inner.cursor();
             let start = |number| if number == cursor.segment { cursor.offset } else { 0 };
             let waits = inner.segments.iter().find(|segment| {
-                segment.number >= cursor.segment && !segment.condemned && start(segment.number) < segment.bytes
+                segment.number >= cursor.segment
+                    && !segment.condemned
+                    && start(segment.number) < segment.bytes
             });
             let Some(segment) = waits else {
                 return Ok(None);

@@ -9,7 +9,8 @@ use crate::health::server::Listen;
 /// The socket's name below the spool's directory.
 const SOCKET: &str = "health.sock";
 
-const WANTS: &str = "wants \"off\", \"unix:/absolute/path\", or an address and port such as \"127.0.0.1:9464\"";
+const WANTS: &str =
+    "wants \"off\", \"unix:/absolute/path\", or an address and port such as \"127.0.0.1:9464\"";
 
 /// A unix socket by default: `ingot-gateway status` finds it, two gateways on one machine do not clash,
 /// and no port is open that nobody asked for.
@@ -46,7 +47,8 @@ mod tests {
     use crate::health::server::Listen;
 
     fn listen(text: &str) -> Result<Listen, String> {
-        let text = format!("[spool]\ndir = \"/spool\"\n[uplink.lake]\nurl = \"file:///lake\"\n[health]\n{text}");
+        let text =
+            format!("[spool]\ndir = \"/spool\"\n[uplink.lake]\nurl = \"file:///lake\"\n[health]\n{text}");
         Config::from_toml(&text, Overrides::default())
             .map(|config| config.health)
             .map_err(|error| error.to_string())
