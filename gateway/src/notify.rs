@@ -136,6 +136,10 @@ fn line(snapshot: &Snapshot) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
+    use crate::health::live::SILENT_MAX;
+    use crate::spool::{Spool, SpoolConfig, WhenFull};
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
 
     #[test]
     fn messages_reach_a_path_and_an_abstract_socket() {
@@ -168,5 +172,61 @@ mod tests {
         Notifier::default().ready();
         Notifier::new(Some(OsStr::new("/nowhere/at/all")), None).ready();
         Notifier::new(Some(OsStr::new("")), None).ready();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_stuck_batcher_stops_the_watchdog_and_one_that_answers_feeds_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = SpoolConfig {
+            dir: dir.path().into(),
+            bytes_max: 1 << 20,
+            segment_bytes_max: 1 << 16,
+            fsync_interval_ms: 0,
+            when_full: WhenFull::Refuse,
+        };
+        let (spool, recovered) = Spool::open(spool).unwrap();
+        let live = Arc::new(Live::new(("gw", 1), (Arc::new(spool), 1 << 20), recovered));
+        let path = dir.path().join("notify");
+        let manager = UnixDatagram::bind(&path).unwrap();
+        manager.set_nonblocking(true).unwrap();
+        let fed = || {
+            let mut buffer = [0; 1_000];
+            let messages =
+                std::iter::from_fn(|| manager.recv(&mut buffer).ok().map(|bytes| buffer[..bytes].to_vec()));
+            messages.filter(|message| message == b"WATCHDOG=1").count()
+        };
+        let notifier = Notifier::new(Some(path.as_os_str()), Some(Duration::from_millis(300)));
+        let watching = tokio::spawn({
+            let live = Arc::clone(&live);
+            async move { notifier.watch(live).await }
+        });
+        // The uplink is done; the batcher works for a while, then its thread hangs.
+        live.uplink.beside(std::future::ready(())).await;
+        let hung = Arc::new(AtomicBool::new(true));
+        let batcher = thread::spawn({
+            let (live, hung) = (Arc::clone(&live), Arc::clone(&hung));
+            move || {
+                let work = async {
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                    while hung.load(Ordering::Relaxed) {
+                        thread::sleep(Duration::from_millis(20));
+                    }
+                    tokio::time::sleep(Duration::from_secs(2)).await;
+                };
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+                runtime.block_on(live.batcher.beside(work));
+            }
+        });
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert!(fed() > 5, "it is fed while the batcher answers");
+        tokio::time::sleep(SILENT_MAX).await;
+        fed();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!((fed(), live.silent_parts()), (0, vec!["batcher"]));
+        hung.store(false, Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        assert!(fed() > 0, "it is fed again");
+        batcher.join().unwrap();
+        watching.abort();
     }
 }

@@ -13,6 +13,9 @@ use crate::spool::SpoolConfig;
 /// Written and removed to see whether the directory takes a file.
 const PROBE: &str = "doctor.tmp";
 
+/// The newest format of a spool that this program reads, as its file `version` says it.
+const SPOOL_FORMAT: u64 = 1;
+
 /// Looks at the spool's directory; `true` if a gateway runs on it.
 pub(super) fn check(report: &mut Report, spool: &SpoolConfig) -> bool {
     let dir = &spool.dir;
@@ -23,6 +26,16 @@ pub(super) fn check(report: &mut Report, spool: &SpoolConfig) -> bool {
     if let Err(error) = probe(there) {
         let (what, todo) = in_words(there, &error);
         report.fail("spool", what, todo);
+        return false;
+    }
+    let version =
+        fs::read_to_string(dir.join("version")).ok().and_then(|text| text.trim().parse::<u64>().ok());
+    if let Some(format) = version.filter(|format| *format > SPOOL_FORMAT) {
+        report.fail(
+            "spool",
+            format!("{} is of format {format}, this program reads up to {SPOOL_FORMAT}", dir.display()),
+            "a newer ingot-gateway wrote it: install that one again, or let it drain the spool first",
+        );
         return false;
     }
     let running = is_locked(&dir.join("lock"));
@@ -147,6 +160,10 @@ mod tests {
         assert!(!dir.path().join(PROBE).exists());
         drop(opened);
         assert!(!check(&mut report, &spool(dir.path())));
+        fs::write(dir.path().join("version"), "2\n").unwrap();
+        let mut report = Report::default();
+        check(&mut report, &spool(dir.path()));
+        assert!(report.has_failed() && report.findings[0].what.contains("format 2"), "{report}");
     }
 
     #[test]
