@@ -60,26 +60,35 @@ impl Beat {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
     use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
     use std::thread;
 
-    #[tokio::test(flavor = "multi_thread")]
-    async fn waiting_work_beats_and_a_stuck_thread_does_not() {
+    #[test]
+    fn waiting_work_beats_a_stuck_thread_does_not_and_done_work_need_not() {
         let beat = Arc::new(Beat::default());
-        let working = Arc::clone(&beat);
-        let task = tokio::spawn(async move {
-            working
-                .beside(async {
-                    tokio::time::sleep(Duration::from_millis(1_500)).await;
-                    thread::sleep(Duration::from_millis(2_500));
-                })
-                .await;
+        let hung = Arc::new(AtomicBool::new(true));
+        let worker = thread::spawn({
+            let (beat, hung) = (Arc::clone(&beat), Arc::clone(&hung));
+            move || {
+                let work = async {
+                    tokio::time::sleep(3 * BEAT_EVERY / 2).await;
+                    while hung.load(Ordering::Relaxed) {
+                        thread::sleep(Duration::from_millis(5));
+                    }
+                };
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+                runtime.block_on(beat.beside(work));
+            }
         });
-        tokio::time::sleep(Duration::from_millis(1_300)).await;
-        assert!(beat.age() < Duration::from_millis(1_250), "{:?}", beat.age());
-        tokio::time::sleep(Duration::from_millis(2_400)).await;
-        assert!(beat.age() > Duration::from_millis(1_500), "{:?}", beat.age());
-        assert!(task.await.is_ok() && beat.age().is_zero());
+        thread::sleep(3 * BEAT_EVERY);
+        let last_ms = beat.last_ms.load(Ordering::Relaxed);
+        assert!(last_ms >= 900, "it beat while it waited: {last_ms}");
+        assert!(beat.age() > BEAT_EVERY, "it does not beat while it hangs: {:?}", beat.age());
+        hung.store(false, Ordering::Relaxed);
+        worker.join().unwrap();
+        assert!(beat.age().is_zero());
     }
 }
