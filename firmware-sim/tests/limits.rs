@@ -9,7 +9,7 @@ use ingot_gateway::health::Summary;
 use ingot_sim::broker::{Broker, BrokerFaults, BrokerStats, Limits};
 use tokio::time::timeout;
 
-const READINGS: u64 = 40_000;
+const READINGS: u64 = 25_000;
 
 /// Small frames, many of them; the broker's rule takes them all, as with Basic Ingest.
 async fn run(settings: &str) -> (Summary, BrokerStats) {

@@ -26,7 +26,7 @@ const READINGS: u64 = 6_000;
 
 fn start(dir: &Path, port: u16, tls: &TlsPaths) -> Child {
     let config = format!(
-        "name = \"gw\"\n[batch]\nframe_bytes_max = 400\nage_ms_max = 15\n[spool]\ndir = {:?}\n\
+        "name = \"gw\"\n[batch]\nframe_bytes_max = 256\nage_ms_max = 15\n[spool]\ndir = {:?}\n\
          fsync_interval_ms = 20\nsegment_bytes_max = 4096\nbytes_max = 1000000\n\
          [uplink]\nbackoff_base_ms = 10\n[uplink.mqtt]\nhost = \"localhost\"\nport = {port}\n\
          keep_alive_s = 5\n[uplink.mqtt.tls]\nca = {:?}\ncert = {:?}\nkey = {:?}\n",
@@ -47,7 +47,7 @@ fn start(dir: &Path, port: u16, tls: &TlsPaths) -> Child {
 }
 
 fn reading(seq: u64) -> (String, Row) {
-    let (value, at) = (20.0 + (seq % 7) as f64 / 100.0, 1_767_225_600_000 + seq);
+    let (value, at) = (20.0 + (seq * 2_654_435_761 % 1_000) as f64 / 100.0, 1_767_225_600_000 + seq);
     let line = format!(
         "{{\"device\":\"d\",\"channel\":\"temperature\",\"value\":{value},\"at\":{at},\"seq\":{seq},\"boot\":9}}\n"
     );

@@ -171,7 +171,7 @@ impl<'a> Client<'a> {
             }
         }
         if publish.qos != QoS::AtMostOnce
-            && self.unconfirmed.fetch_add(1, Ordering::Relaxed) >= limits.in_flight_max.into()
+            && self.unconfirmed.fetch_add(1, Ordering::Relaxed) >= usize::from(limits.in_flight_max)
         {
             count(&counters.overrun);
             return Err(Ended::Refused(DisconnectReasonCode::ReceiveMaximumExceeded));
