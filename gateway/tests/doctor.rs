@@ -176,7 +176,7 @@ fn a_port_that_is_not_tls_and_a_policy_that_forbids_are_named() {
     let client = forbidding.client(Validity::NOW);
     let found = forbidding.doctor_with(&client, &["--publish"]);
     found.has("mqtt", "ok", "gw-1");
-    found.has("publish", "fail", "NotAuthorized");
+    found.has("publish", "fail", "not authorised");
 
     // A plain broker that wants a password.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -190,7 +190,7 @@ fn a_port_that_is_not_tls_and_a_policy_that_forbids_are_named() {
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
     let config = format!("[uplink.mqtt]\nhost = \"127.0.0.1\"\nport = {port}\n");
-    doctor(dir.path(), &config, &[]).has("mqtt", "fail", "policy does not let this client id connect");
+    doctor(dir.path(), &config, &[]).has("mqtt", "fail", "iot:Connect");
     let tls = forbidding.config("localhost", port, &forbidding.ca.cert, &client);
     doctor(dir.path(), &tls, &[]).has("tls", "fail", "");
 }

@@ -143,13 +143,14 @@ async fn tcp(report: &mut Report, addresses: &[SocketAddr], limit: Duration) -> 
 }
 
 async fn tls(report: &mut Report, mqtt: &MqttConfig, socket: TcpStream, limit: Duration) -> Option<()> {
-    let config = match client_config(mqtt.tls.as_ref()?) {
+    let mut config = match client_config(mqtt.tls.as_ref()?) {
         Ok(config) => config,
         Err(error) => {
             report.fail("tls", error.to_string(), "see the findings on certificate and key");
             return None;
         }
     };
+    config.alpn_protocols = mqtt.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     let host = &mqtt.host;
     let Ok(name) = ServerName::try_from(host.clone()) else {
         report.fail("tls", format!("{host:?} cannot stand in a certificate"), "mend uplink.mqtt.host");
@@ -232,7 +233,7 @@ fn in_words(error: &Error, host: &str) -> (String, String) {
         ),
         Error::AlertReceived(AlertDescription::NoApplicationProtocol) => (
             "the broker wants another protocol on this port (ALPN)".into(),
-            "AWS IoT's port 443 wants an ALPN name for MQTT; 8883 does not",
+            "set uplink.mqtt.alpn: AWS IoT's port 443 wants one for MQTT, 8883 does not",
         ),
         Error::InvalidMessage(_) => {
             ("what answers there is not TLS".into(), "mend uplink.mqtt.port: 8883 is usual")
@@ -256,17 +257,12 @@ async fn connect(report: &mut Report, mqtt: &MqttConfig) -> Option<Mqtt> {
             Some(client)
         }
         Err(error) => {
+            // The uplink says the reason in words already.
             let why = error.to_string();
-            let todo = if ["NotAuthorized", "BadUserNamePassword"].iter().any(|reason| why.contains(reason)) {
-                "the broker's policy does not let this client id connect (AWS: iot:Connect on client/<client_id>)"
-            } else if why.contains("ClientIdentifier") {
-                "the broker does not take this client id: set uplink.mqtt.client_id"
-            } else if why.contains("ProtocolVersion") || why.contains("Protocol") {
-                "the broker must speak MQTT 5"
-            } else if why.contains("Quota") || why.contains("ServerBusy") || why.contains("Rate") {
-                "the broker is at a limit of connections: wait, or raise it"
+            let todo = if why.contains("not authorised") {
+                "with AWS IoT: allow iot:Connect on client/<client_id>, and activate the certificate"
             } else {
-                "look at the broker's log; AWS IoT ends the connection without a word when the policy lacks iot:Connect"
+                "the broker's log may say more"
             };
             report.fail("mqtt", why, todo);
             None

@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 
 use super::pki::PemFiles;
 
-/// Each gateway writes below its own name; `bridge` reads what all of them wrote, with Basic Ingest too.
+/// Each gateway writes below its own name; `bridge` reads what all of them wrote, with Basic Ingest too, and
+/// writes to them.
 pub const ACL: &str = "\
 user bridge
-topic read ingot/#
+topic readwrite ingot/#
 topic read $aws/rules/#
 pattern write ingot/bronze/%u/#
 pattern write ingot/status/%u
@@ -55,6 +56,13 @@ impl Mosquitto {
              max_queued_messages 0\nmax_keepalive 1200\n"
         );
         fs::write(self.dir.join("mosquitto.conf"), config).unwrap();
+    }
+
+    /// A further line of its settings, from the next start on.
+    pub fn add_setting(&self, line: &str) {
+        let path = self.dir.join("mosquitto.conf");
+        let config = fs::read_to_string(&path).unwrap();
+        fs::write(path, format!("{config}{line}\n")).unwrap();
     }
 
     /// Starts it on the same port, with the sessions that it has on disk; returns once it accepts.
