@@ -255,7 +255,7 @@ fn no_secret_reaches_a_log_even_at_level_trace() {
     let client = ca.client("gateway", Validity::NOW);
     let key = fs::read_to_string(&client.key).unwrap();
     let config = format!(
-        "[uplink.mqtt]\nhost = \"localhost\"\nport = {}\n[uplink.mqtt.tls]\nca = {:?}\ncert = {:?}\nkey = {:?}\n",
+        "drain_ms_max = 300\n[uplink.mqtt]\nhost = \"localhost\"\nport = {}\n[uplink.mqtt.tls]\nca = {:?}\ncert = {:?}\nkey = {:?}\n",
         broker.port, ca.cert, client.cert, client.key
     );
     let environment = [
