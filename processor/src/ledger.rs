@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, AsArray, Int64Array, StringArray, TimestampMicrosecondArray};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit};
+use datafusion::arrow::datatypes::{DataType, Int64Type, Schema, SchemaRef};
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::DataFusionError;
 use serde::{Deserialize, Serialize};
 
+use crate::column::{number, text, utc};
 use crate::decode::FrameHeader;
 use crate::lake::Lake;
 use crate::session;
@@ -108,9 +109,6 @@ pub async fn open(lake: &Lake) -> Result<Table, TableError> {
 
 /// The table's columns; `rules`, `warnings` and `batches` are JSON.
 pub fn schema() -> SchemaRef {
-    let text = |name| Field::new(name, DataType::Utf8, true);
-    let number = |name| Field::new(name, DataType::Int64, true);
-    let utc = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     Arc::new(Schema::new(vec![
         text("dataset"),
         text("bronze_key"),
@@ -124,7 +122,7 @@ pub fn schema() -> SchemaRef {
         text("warnings"),
         text("batches"),
         text("contract_version"),
-        Field::new("processed_at", utc, true),
+        utc("processed_at"),
     ]))
 }
 
