@@ -174,7 +174,8 @@ struct Inner<D: Directory> {
     pending: BTreeMap<Position, Pending>,
     /// Places that could not be read, left for the next start.
     aside: Vec<Range>,
-    read_failures: Option<(Position, u32)>,
+    /// How often a place failed.
+    read_failures: BTreeMap<Position, u32>,
     cadence: cursor::Cadence,
     /// Lines in the file of counts.
     counts_lines: usize,
@@ -218,6 +219,7 @@ impl<D: Directory> Spool<D> {
         if let Some(end) = state.segments.end() {
             owed.appended(end, now);
         }
+        let doubted = state.segments.sums().doubt.frames > 0 || !state.aside.is_empty();
         let inner = Inner {
             segments: state.segments,
             active: None,
@@ -225,11 +227,11 @@ impl<D: Directory> Spool<D> {
             owed,
             walks: [None, None],
             pending: BTreeMap::new(),
-            aside: Vec::new(),
-            read_failures: None,
+            aside: state.aside,
+            read_failures: BTreeMap::new(),
             cadence: cursor::Cadence::new(now),
             counts_lines: state.counts_lines,
-            doubted: false,
+            doubted,
             damaged_frames: 0,
             poisoned_segments: 0,
             lost: Amount::default(),
@@ -278,9 +280,12 @@ impl<D: Directory> Spool<D> {
     pub fn close(&self) -> io::Result<()> {
         let synced = self.sync();
         let mut inner = self.lock();
-        inner.active = None;
+        let newest = inner.active.take().map(|active| active.number);
         if let Some(end) = inner.segments.end() {
-            inner.remove_done(&self.disk, end.segment);
+            let gone = inner.remove_done(&self.disk, end.segment);
+            if !gone && newest == Some(end.segment) {
+                self.note_counts(&mut inner, end.segment);
+            }
         }
         self.save_cursor(&mut inner);
         synced

@@ -7,8 +7,9 @@
 //! With them a start reads only segments that were not closed in order (the newest, and those given up
 //! after a failed write) and those that are partly acknowledged: at most two and one per range of the
 //! cursor, whatever the backlog. Damage in the others is found, and counted, when they are sent. A
-//! segment that cannot be read is kept and tried when its turn comes. What is read is also synced:
-//! the run that wrote it may have been killed before it did.
+//! segment that cannot be read is left as it is, for the next start. What is read is also synced: the run
+//! that wrote it may have been killed before it did. (If that run also saw an fsync fail just before, what
+//! was in doubt then is no longer known to be.)
 
 use std::io;
 
@@ -21,6 +22,7 @@ use super::disk::Disk;
 use super::owed::Range;
 use super::segment::{self, Amount, Position, Segment};
 use super::segments::Segments;
+use super::take::READ_FAILURES_MAX;
 use super::walk::{Cut, Walk};
 
 /// What was found at start.
@@ -44,6 +46,8 @@ pub(super) struct State {
     pub segments: Segments,
     /// What is not acknowledged; ordered, and with what comes after the last of them.
     pub owed: Vec<Range>,
+    /// Of this, what cannot be read.
+    pub aside: Vec<Range>,
     pub next_number: u64,
     pub counts_lines: usize,
     pub found: Recovered,
@@ -60,43 +64,59 @@ pub(super) fn recover<D: Directory>(disk: &Disk<D>) -> io::Result<State> {
 
     let all = Range { at: Position::default(), end: Position::END };
     let owed = owed.take().unwrap_or_else(|| vec![all]);
-    let mut recovery = Recovery { disk, noted, owed: &owed, found: Recovered::default() };
+    let mut recovery = Recovery { disk, noted, owed: &owed, aside: Vec::new(), found: Recovered::default() };
     let mut segments = Segments::default();
     for number in &numbers {
-        if let Some(segment) = recovery.segment(*number) {
+        if let Some(segment) = recovery.segment_or_aside(*number) {
             segments.push(segment);
         }
     }
-    let mut found = recovery.found;
+    let Recovery { mut found, aside, noted, .. } = recovery;
     let sums = segments.sums();
     (found.frames, found.readings) = (sums.owed.frames, sums.owed.readings);
     found.segments = segments.len() as u64;
-    let mut counts_lines = recovery.noted.len();
+    let mut counts_lines = noted.len();
     if (found.segments_read > 0 || counts_lines > segments.len())
         && let Err(error) = counts::rewrite(disk, &segments, &mut counts_lines)
     {
         tracing::warn!(%error, "the spool's counts were not written; the next start reads its segments");
     }
     let next_number = newest.map_or(0, |newest| newest + 1);
-    Ok(State { segments, owed, next_number, counts_lines, found })
+    Ok(State { segments, owed, aside, next_number, counts_lines, found })
 }
 
 struct Recovery<'a, D> {
     disk: &'a Disk<D>,
     noted: Noted,
     owed: &'a [Range],
+    aside: Vec<Range>,
     found: Recovered,
 }
 
 impl<D: Directory> Recovery<'_, D> {
+    /// One segment's inventory, or `None` and a place set aside if it cannot be read.
+    fn segment_or_aside(&mut self, number: u64) -> Option<Segment> {
+        let mut tries = 1;
+        loop {
+            match self.segment(number) {
+                Ok(segment) => return segment,
+                Err(_) if tries < READ_FAILURES_MAX => tries += 1,
+                Err(error) => {
+                    tracing::error!(segment = number, %error, "a spool segment cannot be read; it stays for the next start");
+                    let (start, next) = (Position::start_of(number), Position::start_of(number + 1));
+                    let clipped = self.owed.iter().map(|range| Range { at: range.at.max(start), end: range.end.min(next) });
+                    self.aside.extend(clipped.filter(|range| range.at < range.end));
+                    return None;
+                }
+            }
+        }
+    }
+
     /// One segment's inventory; removes the file when nothing in it is still to be sent.
-    fn segment(&mut self, number: u64) -> Option<Segment> {
+    fn segment(&mut self, number: u64) -> io::Result<Option<Segment>> {
         let name = segment::name(number);
-        let opened = self.disk.open(&name).and_then(|file| Ok((file.bytes()?, file)));
-        let (file_bytes, file) = match opened {
-            Ok(opened) => opened,
-            Err(error) => return Some(unreadable(number, 0, &error)),
-        };
+        let file = self.disk.open(&name)?;
+        let file_bytes = file.bytes()?;
         let (start, next) = (Position::start_of(number), Position::start_of(number + 1));
         let owed = self.owed;
         let first = owed.partition_point(|range| range.end <= start);
@@ -105,18 +125,15 @@ impl<D: Directory> Recovery<'_, D> {
         let last = Position { segment: number, offset: file_bytes };
         if file_bytes == 0 || !owed_here.iter().any(|range| range.at < last) {
             self.remove(&name);
-            return None;
+            return Ok(None);
         }
         let whole = matches!(owed_here[..], [range] if range.at <= start && range.end >= last);
         if let Some(held) = self.noted.get(&number).filter(|held| whole && held.bytes == file_bytes) {
-            return Some(Segment { held: *held, synced: *held, ..Segment::empty(number) });
+            return Ok(Some(Segment { held: *held, synced: *held, ..Segment::empty(number) }));
         }
-        self.found.segments_read += 1;
         let closed = self.noted.get(&number).is_some_and(|held| held.bytes == file_bytes);
-        let (mut segment, damaged) = match self.read(number, file, file_bytes, &owed_here) {
-            Ok(read) => read,
-            Err(error) => return Some(unreadable(number, file_bytes, &error)),
-        };
+        let (mut segment, damaged) = self.read(number, file, file_bytes, &owed_here)?;
+        self.found.segments_read += 1;
         self.found.damaged_frames += damaged;
         if segment.held.bytes < file_bytes {
             self.found.torn_bytes += file_bytes - segment.held.bytes;
@@ -129,12 +146,12 @@ impl<D: Directory> Recovery<'_, D> {
         // over; it goes like any other once the uplink has passed it.
         if segment.owed().frames == 0 && damaged == 0 {
             self.remove(&name);
-            return None;
+            return Ok(None);
         }
         if !closed {
             self.sync(&name, &mut segment);
         }
-        Some(segment)
+        Ok(Some(segment))
     }
 
     /// Walks the whole segment: counts what is good, and what of it is owed.
@@ -201,12 +218,6 @@ impl<D: Directory> Recovery<'_, D> {
             tracing::warn!(%error, name, "a finished spool segment could not be removed");
         }
     }
-}
-
-fn unreadable(number: u64, file_bytes: u64, error: &io::Error) -> Segment {
-    tracing::error!(segment = number, %error, "a spool segment cannot be read; it is tried when its turn comes");
-    let held = Amount { bytes: file_bytes, ..Amount::default() };
-    Segment { held, poisoned: true, ..Segment::empty(number) }
 }
 
 fn readings(stuffed: &mut [u8]) -> Option<u64> {

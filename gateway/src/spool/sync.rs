@@ -121,9 +121,10 @@ impl<D: Directory> Spool<D> {
         }
     }
 
-    fn note_counts(&self, inner: &mut Inner<D>, number: u64) {
+    /// Notes a closed segment, if all of it is on disk.
+    pub(super) fn note_counts(&self, inner: &mut Inner<D>, number: u64) {
         let Inner { segments, counts_lines, .. } = inner;
-        if let Some(closed) = segments.get(number).filter(|closed| !closed.poisoned)
+        if let Some(closed) = segments.get(number).filter(|closed| !closed.poisoned && closed.synced == closed.held)
             && let Err(error) = counts::note(&self.disk, segments, closed, counts_lines)
         {
             tracing::warn!(segment = number, %error, "a segment's counts were not noted; the next start reads it");

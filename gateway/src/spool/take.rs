@@ -14,7 +14,7 @@ use super::{Inner, Spool};
 use crate::key::{Identity, is_name};
 
 /// Reads of one place that may fail before it is left for the next start.
-const READ_FAILURES_MAX: u32 = 3;
+pub(super) const READ_FAILURES_MAX: u32 = 3;
 
 /// A frame in the uplink's hands.
 #[derive(Clone, Debug)]
@@ -210,19 +210,17 @@ impl<D: Directory> Inner<D> {
     fn result<T>(&mut self, range: Range, read: io::Result<T>) -> Result<T, Option<io::Error>> {
         let error = match read {
             Ok(read) => {
-                self.read_failures = None;
+                self.read_failures.remove(&range.at);
                 return Ok(read);
             }
             Err(error) => error,
         };
-        let times = match self.read_failures {
-            Some((at, times)) if at == range.at => times + 1,
-            _ => 1,
-        };
-        self.read_failures = Some((range.at, times));
-        if times < READ_FAILURES_MAX {
+        let times = self.read_failures.entry(range.at).or_default();
+        *times += 1;
+        if *times < READ_FAILURES_MAX {
             return Err(Some(error));
         }
+        self.read_failures.remove(&range.at);
         let Position { segment, offset } = range.at;
         tracing::error!(segment, offset, %error, "a part of the spool cannot be read; it stays for the next start");
         self.aside.push(range);
