@@ -19,6 +19,8 @@ fn config(dir: &Path, when_full: WhenFull) -> SpoolConfig {
         segment_bytes_max: 2_000,
         fsync_interval_ms: 1_000,
         when_full,
+        live_share_percent: 20,
+        live_lag_ms_max: 30_000,
     }
 }
 

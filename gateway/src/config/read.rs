@@ -150,6 +150,8 @@ fn read_spool(mut keys: Keys<'_>) -> SpoolConfig {
             WhenFull::DropOldest,
             &[("drop_oldest", WhenFull::DropOldest), ("refuse", WhenFull::Refuse)],
         ),
+        live_share_percent: keys.number("live_share_percent", 20, 0..=90) as u8,
+        live_lag_ms_max: keys.number("live_lag_ms_max", 30_000, 1_000..=3_600_000),
     };
     keys.end();
     spool
