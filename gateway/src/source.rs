@@ -10,6 +10,7 @@ pub mod modbus;
 pub mod mqtt;
 pub mod ndjson;
 mod notice;
+pub mod port;
 pub mod serial;
 pub mod w1;
 

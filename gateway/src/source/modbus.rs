@@ -14,7 +14,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ingot_agent::Quality;
-use serial2_tokio::{Parity, SerialPort, Settings};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_modbus::client::{Context, rtu, tcp};
@@ -24,6 +23,7 @@ use tokio_modbus::{ExceptionCode, Slave};
 pub use register::{Function, Number, Register, WordOrder};
 
 use super::notice::Link;
+use super::port::{self, Parity};
 use super::{Chunk, Outlet, RETRY, Sample};
 use crate::clock;
 
@@ -55,19 +55,8 @@ pub enum ModbusBus {
         /// Bits a second.
         baud: u32,
         /// The parity bit.
-        parity: RtuParity,
+        parity: Parity,
     },
-}
-
-/// The parity bit of a serial line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RtuParity {
-    /// Even, as the standard wants it.
-    Even,
-    /// Odd.
-    Odd,
-    /// None, as many devices come.
-    None,
 }
 
 impl ModbusBus {
@@ -207,18 +196,8 @@ async fn connect(bus: &ModbusBus) -> io::Result<Context> {
             Ok(tcp::attach(stream))
         }
         ModbusBus::Rtu { path, baud, parity } => {
-            let parity = match parity {
-                RtuParity::Even => Parity::Even,
-                RtuParity::Odd => Parity::Odd,
-                RtuParity::None => Parity::None,
-            };
-            let port = SerialPort::open(path, |mut settings: Settings| {
-                settings.set_raw();
-                settings.set_baud_rate(*baud)?;
-                settings.set_parity(parity);
-                Ok(settings)
-            })?;
-            port.discard_buffers()?;
+            let port = port::open(path, *baud, *parity).await?;
+            port.discard_buffers()?; // a late answer to somebody else
             Ok(rtu::attach(port))
         }
     }

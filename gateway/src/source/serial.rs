@@ -11,11 +11,11 @@
 use std::path::PathBuf;
 
 use ingot_agent::{Decoder, Drop, Frame, FrameReader, Quality, Reading};
-use serial2_tokio::SerialPort;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::sleep;
 
 use super::notice::{BadInput, Link};
+use super::port::{self, Parity};
 use super::{CHUNK_SAMPLES_MAX, Chunk, Outlet, RETRY, Sample};
 use crate::clock;
 
@@ -46,10 +46,10 @@ pub(super) async fn run(config: SerialConfig, mut outlet: Outlet) {
     let mut link = Link::new(config.path.display().to_string());
     let mut node = Node::new(link.source());
     loop {
-        let why = match SerialPort::open(&config.path, config.baud) {
-            Ok(port) => {
+        let why = match port::open(&config.path, config.baud, Parity::None).await {
+            Ok(open) => {
                 link.up();
-                match read(port, &mut node, &mut outlet).await {
+                match read(open, &mut node, &mut outlet).await {
                     End::Stopped => return,
                     End::Gone(why) => why,
                 }
@@ -70,7 +70,7 @@ enum End {
 }
 
 async fn read(mut port: impl AsyncRead + Unpin, node: &mut Node, outlet: &mut Outlet) -> End {
-    node.reader = Box::default(); // what was left of a frame has no other half here
+    *node.reader = FrameReader::new(); // what was left of a frame has no other half here
     let mut bytes = vec![0; READ_BYTES];
     loop {
         let read = tokio::select! {

@@ -66,11 +66,11 @@ fn serial_port(source: &SourceConfig) -> Option<&PathBuf> {
 
 /// A name, or `default`.
 fn read_name(keys: &mut Keys<'_>, key: &'static str, default: &str) -> String {
-    let name = keys.text(key).unwrap_or_else(|| default.into());
-    if !is_name(&name) {
+    let name = keys.text(key);
+    if name.as_ref().is_some_and(|name| !is_name(name)) {
         keys.problem(key, NAME);
     }
-    name
+    name.unwrap_or_else(|| default.into())
 }
 
 fn read_baud(keys: &mut Keys<'_>, default: u64) -> u32 {

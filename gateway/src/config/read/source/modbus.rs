@@ -2,7 +2,8 @@
 
 use super::{read_baud, read_name};
 use crate::config::keys::Keys;
-use crate::source::modbus::{Function, ModbusBus, ModbusConfig, Number, Register, RtuParity, WordOrder};
+use crate::source::modbus::{Function, ModbusBus, ModbusConfig, Number, Register, WordOrder};
+use crate::source::port::Parity;
 
 /// Most registers of one bus.
 const REGISTERS_MAX: usize = 1_000;
@@ -18,8 +19,8 @@ pub(super) fn read(keys: &mut Keys<'_>, name: &str) -> ModbusConfig {
             baud: read_baud(keys, 9_600),
             parity: keys.choice(
                 "parity",
-                RtuParity::Even,
-                &[("even", RtuParity::Even), ("odd", RtuParity::Odd), ("none", RtuParity::None)],
+                Parity::Even,
+                &[("even", Parity::Even), ("odd", Parity::Odd), ("none", Parity::None)],
             ),
         }
     } else {
