@@ -125,7 +125,8 @@ impl Batcher {
     }
 
     async fn take(&mut self, chunk: Chunk, phase: &mut watch::Receiver<Phase>) {
-        self.done.produced += chunk.samples.len() as u64 + chunk.drops.total();
+        let offered = (chunk.samples.len() as u64).saturating_add(chunk.drops.total());
+        self.done.produced = self.done.produced.saturating_add(offered);
         for cause in Drop::ALL {
             self.give_up(cause, chunk.drops.get(cause));
         }

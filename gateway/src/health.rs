@@ -14,7 +14,8 @@ pub struct Drops([u64; Drop::ALL.len()]);
 impl Drops {
     /// Counts `readings` more.
     pub fn add(&mut self, cause: Drop, readings: u64) {
-        self.0[cause as usize] += readings;
+        let sum = &mut self.0[cause as usize];
+        *sum = sum.saturating_add(readings); // a node's frame may claim any number
     }
 
     /// Readings given up for this cause.
@@ -24,7 +25,7 @@ impl Drops {
 
     /// Readings given up for any cause.
     pub fn total(&self) -> u64 {
-        self.0.iter().sum()
+        self.0.iter().fold(0, |sum, readings| sum.saturating_add(*readings))
     }
 }
 

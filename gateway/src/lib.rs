@@ -1,7 +1,7 @@
 //! # ingot-gateway: from sources to bronze, with a disk in between
 //!
-//! The path of a reading, a file each: a source ([`source::ndjson`], [`source::i2c`]) offers it, the
-//! [`batcher`] judges it ([`range`]) and seals it into a frame, the [`spool`] keeps the frame on disk,
+//! The path of a reading, a file each: a source (one of those in [`source`]) offers it, the [`batcher`]
+//! judges it ([`range`]) and seals it into a frame, the [`spool`] keeps the frame on disk,
 //! the [`uplink`] ([`uplink::mqtt`], [`uplink::lake`]) sends it until the far end confirms it. Beside
 //! the path: [`config`], [`clock`], [`key`] (topic and object key), [`phase`] (shutdown), [`health`].
 //!
@@ -27,23 +27,20 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufRead, BufReader};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use batcher::Batcher;
-use config::{Config, LINE_BYTES_MAX, SourceConfig, UplinkConfig};
+use config::{Config, UplinkConfig};
 use health::{Sealing, Sending, Summary};
 use phase::Phase;
-use source::{CHUNKS_MAX, Outlet};
+pub use source::Input;
+use source::{CHUNKS_MAX, Outlet, StartError};
 use spool::{Spool, SpoolError};
 use uplink::lake::Lake;
 use uplink::mqtt::{Mqtt, TlsError};
-
-/// A further reader of NDJSON readings, beside the configured sources.
-pub type Input = Box<dyn AsyncBufRead + Send + Unpin>;
 
 /// The open batch is built on its thread's stack before it moves to the heap.
 const BATCHER_STACK_BYTES: usize = 16 << 20;
@@ -64,13 +61,8 @@ pub enum RunError {
     #[error("the gateway's name: {0}")]
     Name(#[from] ingot_agent::DeclareError),
     /// A source cannot be opened.
-    #[error("the source {what} cannot be used: {why}")]
-    Source {
-        /// Which one.
-        what: String,
-        /// Why not.
-        why: String,
-    },
+    #[error(transparent)]
+    Source(#[from] StartError),
     /// The system gave no thread, or a part of the gateway failed.
     #[error("the gateway failed: {0}")]
     Failed(#[from] io::Error),
@@ -105,7 +97,7 @@ pub async fn run(
 
     let (phase, phases) = watch::channel(Phase::Running);
     let (chunks, received) = mpsc::channel(CHUNKS_MAX);
-    let mut sources = start_sources(&config, inputs, Outlet { chunks, phase: phases.clone() })?;
+    let mut sources = source::start(&config.sources, inputs, Outlet { chunks, phase: phases.clone() })?;
     let batcher = {
         let (spool, phases, config) = (Arc::clone(&spool), phases.clone(), config.clone());
         batcher_thread(Handle::current(), move || {
@@ -143,36 +135,6 @@ pub async fn run(
         tracing::error!(%error, "the spool's last fsync failed; a power cut now may lose its newest frames");
     }
     Ok(Summary::new((config.name, boot), sealing, sending, (recovered, spool.state()), sources_ended))
-}
-
-fn start_sources(config: &Config, inputs: Vec<Input>, outlet: Outlet) -> Result<JoinSet<()>, RunError> {
-    let mut sources = JoinSet::new();
-    for source in &config.sources {
-        match source {
-            SourceConfig::Ndjson { line_bytes_max } => {
-                let stdin = BufReader::with_capacity(1 << 16, tokio::io::stdin());
-                sources.spawn(read_ndjson(stdin, *line_bytes_max, outlet.clone()));
-            }
-            SourceConfig::I2c(i2c) => {
-                let opened = source::i2c::open(i2c.clone()).map_err(|error| RunError::Source {
-                    what: i2c.bus.to_string(),
-                    why: error.to_string(),
-                })?;
-                let outlet = outlet.clone();
-                sources.spawn_blocking(move || opened.run(&outlet));
-            }
-        }
-    }
-    for input in inputs {
-        sources.spawn(read_ndjson(input, LINE_BYTES_MAX, outlet.clone()));
-    }
-    Ok(sources)
-}
-
-async fn read_ndjson(reader: impl AsyncBufRead + Unpin, line_bytes_max: usize, outlet: Outlet) {
-    if let Err(error) = source::ndjson::read(reader, line_bytes_max, outlet).await {
-        tracing::error!(%error, "a source of NDJSON broke off");
-    }
 }
 
 async fn all_end(sources: &mut JoinSet<()>) {

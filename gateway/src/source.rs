@@ -1,14 +1,35 @@
 //! Where readings come from. A source hands [`Chunk`]s to the batcher over one bounded channel; when
 //! the batcher is slow, sources wait. Nothing is dropped here without being counted in a chunk.
+//!
+//! Each source runs in a task or thread of its own: one that hangs, fails or drowns in bad input holds
+//! up no other. A device, bus or broker that is gone is tried again every [`RETRY`], and said in the log
+//! when it goes and when it comes back, not at each try.
 
 pub mod i2c;
+pub mod modbus;
+pub mod mqtt;
 pub mod ndjson;
+mod notice;
+pub mod port;
+pub mod serial;
+pub mod w1;
+
+use std::time::Duration;
 
 use ingot_agent::{Drop, Quality};
+use tokio::io::{AsyncBufRead, BufReader};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
+use crate::config::{LINE_BYTES_MAX, SourceConfig};
 use crate::health::Drops;
 use crate::phase::{Phase, intake_stops};
+
+/// A further reader of NDJSON readings, beside the configured sources.
+pub type Input = Box<dyn AsyncBufRead + Send + Unpin>;
+
+/// Wait before a device, bus or broker that is gone is tried again.
+pub const RETRY: Duration = Duration::from_secs(1);
 
 /// Most samples in a chunk.
 pub const CHUNK_SAMPLES_MAX: usize = 512;
@@ -74,4 +95,64 @@ impl Outlet {
     pub async fn stopped(&mut self) {
         intake_stops(&mut self.phase).await;
     }
+}
+
+/// A source that cannot be opened, where trying again would not help.
+#[derive(Debug, thiserror::Error)]
+#[error("the source {what} cannot be used: {why}")]
+pub struct StartError {
+    /// Which one.
+    what: String,
+    /// Why not.
+    why: String,
+}
+
+impl StartError {
+    fn new(what: impl ToString, why: impl ToString) -> Self {
+        Self { what: what.to_string(), why: why.to_string() }
+    }
+}
+
+/// Starts every source; `inputs` are read as NDJSON beside the configured ones.
+///
+/// # Errors
+/// One of them cannot be opened for good; those that were started end with the returned set.
+pub fn start(
+    configs: &[SourceConfig],
+    inputs: Vec<Input>,
+    outlet: Outlet,
+) -> Result<JoinSet<()>, StartError> {
+    let mut sources = JoinSet::new();
+    for config in configs {
+        let outlet = outlet.clone();
+        match config.clone() {
+            SourceConfig::Ndjson { line_bytes_max } => {
+                let stdin = BufReader::with_capacity(1 << 16, tokio::io::stdin());
+                sources.spawn(ndjson::run(stdin, line_bytes_max, outlet));
+            }
+            SourceConfig::I2c(i2c) => {
+                let bus = i2c.bus.to_string();
+                let opened = i2c::open(i2c).map_err(|error| StartError::new(bus, error))?;
+                sources.spawn_blocking(move || opened.run(&outlet));
+            }
+            SourceConfig::Serial(serial) => {
+                sources.spawn(serial::run(serial, outlet));
+            }
+            SourceConfig::Mqtt(mqtt) => {
+                let broker = mqtt.address();
+                let opened = mqtt::open(mqtt).map_err(|error| StartError::new(broker, error))?;
+                sources.spawn(opened.run(outlet));
+            }
+            SourceConfig::Modbus(modbus) => {
+                sources.spawn(modbus::run(modbus, outlet));
+            }
+            SourceConfig::W1(w1) => {
+                sources.spawn_blocking(move || w1::run(w1, &outlet));
+            }
+        }
+    }
+    for input in inputs {
+        sources.spawn(ndjson::run(input, LINE_BYTES_MAX, outlet.clone()));
+    }
+    Ok(sources)
 }

@@ -2,23 +2,28 @@
 //!
 //! `at` is RFC 3339 or whole milliseconds; `boot` and `seq` come together or not at all; `value` null is
 //! a gap; `quality` is optional; other keys are ignored. A value is read back bit for bit. A line that is
-//! not a reading is counted and logged without its content, at most once in [`LOG_EVERY`].
+//! not a reading is counted and logged without its content. A line that never ends costs no more than
+//! `line_bytes_max` of memory.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::io;
-use std::time::{Duration, Instant};
 
 use ingot_agent::{Drop, Quality};
 use serde::{Deserialize, Deserializer, de};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt};
 
+use super::notice::BadInput;
 use super::{CHUNK_SAMPLES_MAX, Chunk, Outlet, Sample};
 use crate::clock;
 use crate::key::is_name;
 
-/// Bad lines are logged at most once in this time; they are always counted.
-pub const LOG_EVERY: Duration = Duration::from_secs(10);
+/// [`read`], with its end in the log.
+pub(super) async fn run(reader: impl AsyncBufRead + Unpin, line_bytes_max: usize, outlet: Outlet) {
+    if let Err(error) = read(reader, line_bytes_max, outlet).await {
+        tracing::error!(%error, "a source of NDJSON broke off");
+    }
+}
 
 /// Reads lines until the end, the order to stop, or a read error.
 ///
@@ -66,8 +71,7 @@ struct Lines {
     unfinished: Vec<u8>,
     /// Inside a line that is already too long.
     skipping: bool,
-    bad_since_log: u64,
-    logged: Option<Instant>,
+    bad: BadInput,
 }
 
 impl Lines {
@@ -115,16 +119,7 @@ impl Lines {
 
     fn bad(&mut self, chunk: &mut Chunk, cause: Drop, why: &str) {
         chunk.drop_one(cause);
-        self.bad_since_log += 1;
-        if self.logged.is_none_or(|logged| logged.elapsed() >= LOG_EVERY) {
-            tracing::warn!(
-                lines = self.bad_since_log,
-                last = why,
-                "lines that are no readings were dropped and counted"
-            );
-            self.logged = Some(Instant::now());
-            self.bad_since_log = 0;
-        }
+        self.bad.note("standard input", why);
     }
 }
 
@@ -210,6 +205,8 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
     use crate::phase::Phase;
+    use std::time::Duration;
+
     use proptest::prelude::*;
     use tokio::io::BufReader;
     use tokio::sync::{mpsc, watch};
