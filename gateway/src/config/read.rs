@@ -1,5 +1,7 @@
 //! Each table of the settings file: its keys, their defaults and what is allowed.
 
+mod clock;
+
 use std::env;
 use std::fs;
 use std::net::IpAddr;
@@ -31,10 +33,11 @@ pub(super) fn config(mut keys: Keys<'_>) -> Option<Config> {
     }
     let range = read_range(keys.below("range"));
     let batch = read_batch(keys.below("batch"));
+    let clock = clock::read(keys.below("clock"));
     let spool = read_spool(keys.below("spool"));
     let (uplink, backoff) = read_uplink(keys.below("uplink"), &name);
     keys.end();
-    Some(Config { name, drain_ms_max, sources, range: range?, batch, spool, uplink: uplink?, backoff })
+    Some(Config { name, drain_ms_max, sources, range: range?, batch, clock, spool, uplink: uplink?, backoff })
 }
 
 fn read_source(mut keys: Keys<'_>, name: &str) -> Option<SourceConfig> {
