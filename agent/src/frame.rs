@@ -2,8 +2,8 @@
 //!
 //! Any bytes may come; what is not a frame is an error that says how.
 
-use crate::batch::DeclareError;
 use crate::Drop;
+use crate::batch::DeclareError;
 use crate::checksum::{self, CHECKSUM_BYTES};
 use crate::codec::name::Name;
 use crate::header::{Header, HeaderBytes};

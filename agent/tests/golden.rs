@@ -128,8 +128,9 @@ fn text(bytes: &mut [u8]) -> String {
     let frame = Frame::open(bytes).unwrap();
     let mut out = String::new();
     let drops = Drop::ALL.map(|cause| frame.dropped(cause).to_string()).join(",");
-    let (boot, seq, sealed_ms, uptime_ms) = (frame.boot(), frame.seq(), frame.sealed_ms(), frame.uptime_ms());
-    writeln!(out, "{} {boot} {seq} {sealed_ms} {uptime_ms} {} {drops}", frame.gateway(), frame.readings()).unwrap();
+    let (gateway, boot, seq, readings) = (frame.gateway(), frame.boot(), frame.seq(), frame.readings());
+    let (sealed_ms, uptime_ms) = (frame.sealed_ms(), frame.uptime_ms());
+    writeln!(out, "{gateway} {boot} {seq} {sealed_ms} {uptime_ms} {readings} {drops}").unwrap();
     let mut decoder = Decoder::<32, 8>::new();
     decoder.start(&frame);
     while let Some((series, r)) = decoder.next(&frame).unwrap() {

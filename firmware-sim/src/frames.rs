@@ -30,7 +30,13 @@ impl<W: Write> FrameWriter<W> {
     /// # Errors
     /// The device's name cannot be carried.
     pub fn new(out: W, device: &str, boot: u64, age_ms_max: i64) -> Result<Self, DeclareError> {
-        Ok(Self { out, batch: Box::new(Batch::new(device, boot)?), age_ms_max, started_ms: None, oldest_ms: None })
+        Ok(Self {
+            out,
+            batch: Box::new(Batch::new(device, boot)?),
+            age_ms_max,
+            started_ms: None,
+            oldest_ms: None,
+        })
     }
 
     /// Adds a sample, after sealing a batch that is full.

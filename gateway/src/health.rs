@@ -180,7 +180,8 @@ impl Summary {
     /// Whether the run did all that it was asked: nothing lost, and at the sources' end nothing left.
     /// A run that was stopped may leave frames in the spool: they are safe.
     pub fn is_complete(&self) -> bool {
-        self.not_saved == 0 && (!self.sources_ended || self.in_spool_frames == 0 && self.waiting_readings == 0)
+        self.not_saved == 0
+            && (!self.sources_ended || self.in_spool_frames == 0 && self.waiting_readings == 0)
     }
 }
 

@@ -134,8 +134,7 @@ pub async fn run(
             (UplinkConfig::Mqtt(_), None) => return Err(io::Error::other("no MQTT client").into()),
         }
     };
-    let syncer =
-        tokio::spawn(sync_every(fsync_interval, [Arc::clone(&spool), Arc::clone(&undated_spool)]));
+    let syncer = tokio::spawn(sync_every(fsync_interval, [Arc::clone(&spool), Arc::clone(&undated_spool)]));
 
     let sources_ended = tokio::select! {
         () = all_end(&mut sources) => true,

@@ -43,8 +43,8 @@ pub(crate) fn write_durably(path: &Path, content: &[u8]) -> io::Result<()> {
 pub fn machine_boot() -> String {
     let told = fs::read_to_string(MACHINE_BOOT_FILE).unwrap_or_default();
     let told = told.trim();
-    let is_id = (1..=64).contains(&told.len())
-        && told.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+    let is_id =
+        (1..=64).contains(&told.len()) && told.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
     if is_id { told.into() } else { format!("{:032x}", fastrand::u128(..)) }
 }
 
