@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
+use crate::clock::ClockConfig;
 use crate::range::RangeTable;
 use crate::source::i2c::I2cConfig;
 use crate::source::modbus::ModbusConfig;
@@ -37,6 +38,8 @@ pub struct Config {
     pub range: RangeTable,
     /// When a batch is sealed.
     pub batch: BatchConfig,
+    /// How to know that the clock is set.
+    pub clock: ClockConfig,
     /// Where frames wait.
     pub spool: SpoolConfig,
     /// Where frames go.
@@ -146,10 +149,10 @@ impl Config {
 
     /// The settings as they take effect, defaults filled in; names of files, never their content.
     pub fn effective(&self) -> String {
-        let Self { name, drain_ms_max, sources, range, batch, spool, uplink, backoff } = self;
+        let Self { name, drain_ms_max, sources, range, batch, clock, spool, uplink, backoff } = self;
         let sources: Vec<_> = sources.iter().map(|source| format!("source: {source:?}\n")).collect();
         format!(
-            "name: {name}\ndrain_ms_max: {drain_ms_max}\n{}range: {} channels\nbatch: {batch:?}\n\
+            "name: {name}\ndrain_ms_max: {drain_ms_max}\n{}range: {} channels\nbatch: {batch:?}\nclock: {clock:?}\n\
              spool: {spool:?}\nuplink: {uplink:?}\nuplink backoff: {backoff:?}\n",
             sources.concat(),
             range.len(),

@@ -54,6 +54,18 @@ pub struct Sealing {
     pub bytes: u64,
     /// Readings that the disk refused until the end of the drain: lost.
     pub not_saved: u64,
+    /// Of the sealed readings, those sealed while the clock was not set: they wait until it is.
+    pub held_readings: u64,
+    /// Readings that waited, of former runs too, and went on with their date.
+    pub dated_readings: u64,
+    /// Readings that waited and went on without a date: nothing tells when their boot was.
+    pub undated_readings: u64,
+    /// Whether the clock is set.
+    pub clock_set: bool,
+    /// Times that the clock was stepped while it was set.
+    pub clock_steps: u64,
+    /// The size of the last step, in milliseconds; below 0: backwards.
+    pub clock_step_ms: i64,
 }
 
 /// The uplink's counts.
@@ -110,6 +122,18 @@ pub struct Summary {
     pub outages: u64,
     /// Readings lost because the disk refused them to the end.
     pub not_saved: u64,
+    /// Whether the clock was set at the end.
+    pub clock_set: bool,
+    /// Times that the clock was stepped.
+    pub clock_steps: u64,
+    /// The size of the last step, in milliseconds; below 0: backwards.
+    pub clock_step_ms: i64,
+    /// Readings that still wait on disk for the clock.
+    pub waiting_readings: u64,
+    /// Readings that waited and went on with their date.
+    pub dated_readings: u64,
+    /// Readings that waited and went on without a date.
+    pub undated_readings: u64,
     /// Whether the sources came to their end (and were not stopped by a signal).
     pub sources_ended: bool,
 }
@@ -120,6 +144,7 @@ impl Summary {
         sealing: Sealing,
         sending: Sending,
         (recovered, spool): (Recovered, SpoolState),
+        undated: SpoolState,
         sources_ended: bool,
     ) -> Self {
         Self {
@@ -143,6 +168,12 @@ impl Summary {
             refusals: sending.refusals,
             outages: sending.outages,
             not_saved: sealing.not_saved,
+            clock_set: sealing.clock_set,
+            clock_steps: sealing.clock_steps,
+            clock_step_ms: sealing.clock_step_ms,
+            waiting_readings: undated.readings,
+            dated_readings: sealing.dated_readings,
+            undated_readings: sealing.undated_readings,
             sources_ended,
         }
     }
@@ -150,7 +181,8 @@ impl Summary {
     /// Whether the run did all that it was asked: nothing lost, and at the sources' end nothing left.
     /// A run that was stopped may leave frames in the spool: they are safe.
     pub fn is_complete(&self) -> bool {
-        self.not_saved == 0 && (!self.sources_ended || self.in_spool_frames == 0)
+        self.not_saved == 0
+            && (!self.sources_ended || self.in_spool_frames == 0 && self.waiting_readings == 0)
     }
 }
 
@@ -179,6 +211,10 @@ impl fmt::Display for Summary {
             (self.poisoned_segments, "spool segments were given up after a failed write"),
             (self.refusals, "times the far end refused a frame"),
             (self.outages, "times the connection failed"),
+            (self.clock_steps, "times the clock was stepped"),
+            (self.waiting_readings, "readings wait on disk until the clock is set"),
+            (self.dated_readings, "readings waited for the clock and went on with their date"),
+            (self.undated_readings, "readings waited for the clock and went on without a date"),
             (self.not_saved, "readings were LOST: the disk refused them to the end"),
         ] {
             if count > 0 {

@@ -33,6 +33,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use batcher::Batcher;
+use batcher::undated::Undated;
+use clock::Clock;
 use config::{Config, UplinkConfig};
 use health::{Sealing, Sending, Summary};
 use phase::Phase;
@@ -86,12 +88,19 @@ pub async fn run(
     };
     let state_dir = config.spool.dir.clone();
     let fsync_interval = Duration::from_millis(config.spool.fsync_interval_ms);
-    let spool_config = config.spool.clone();
-    let (spool, recovered) = blocking(move || Spool::open(spool_config)).await??;
+    let (spool_config, clock_config) = (config.spool.clone(), config.clock.clone());
+    let ((spool, recovered), (undated, waiting)) = blocking(move || {
+        let opened = Spool::open(spool_config.clone())?;
+        Ok::<_, SpoolError>((opened, Undated::open(&spool_config, &clock_config, clock::machine_boot())?))
+    })
+    .await??;
     if recovered.frames > 0 || recovered.damaged_frames > 0 || recovered.torn_bytes > 0 {
         tracing::info!(?recovered, "the spool holds what a former run left");
     }
-    let spool = Arc::new(spool);
+    if waiting.frames > 0 {
+        tracing::info!(?waiting, "frames of a former run wait for the clock");
+    }
+    let (spool, undated_spool) = (Arc::new(spool), Arc::clone(undated.spool()));
     let boot = clock::next_boot(&state_dir).map_err(RunError::Boot)?;
     tracing::info!(gateway = config.name, boot = format!("{boot:016x}"), "running");
 
@@ -101,7 +110,9 @@ pub async fn run(
     let batcher = {
         let (spool, phases, config) = (Arc::clone(&spool), phases.clone(), config.clone());
         batcher_thread(Handle::current(), move || {
-            let batcher = Batcher::new((&config.name, boot), config.batch, config.range, spool, state_dir)?;
+            let clock = (Clock::system(&config.clock, &state_dir), state_dir);
+            let identity = (config.name.as_str(), boot);
+            let batcher = Batcher::new(identity, config.batch, config.range, (spool, undated), clock)?;
             Ok(batcher.run(received, phases))
         })?
     };
@@ -115,7 +126,7 @@ pub async fn run(
             (UplinkConfig::Mqtt(_), None) => return Err(io::Error::other("no MQTT client").into()),
         }
     };
-    let syncer = tokio::spawn(sync_every(fsync_interval, Arc::clone(&spool)));
+    let syncer = tokio::spawn(sync_every(fsync_interval, [Arc::clone(&spool), Arc::clone(&undated_spool)]));
 
     let sources_ended = tokio::select! {
         () = all_end(&mut sources) => true,
@@ -130,11 +141,14 @@ pub async fn run(
     let sending: Sending = uplink.await.map_err(io::Error::other)?;
     syncer.abort();
 
-    let closing = Arc::clone(&spool);
-    if let Err(error) = blocking(move || closing.close()).await? {
-        tracing::error!(%error, "the spool's last fsync failed; a power cut now may lose its newest frames");
+    for spool in [&spool, &undated_spool] {
+        let closing = Arc::clone(spool);
+        if let Err(error) = blocking(move || closing.close()).await? {
+            tracing::error!(%error, "the spool's last fsync failed; a power cut now may lose its newest frames");
+        }
     }
-    Ok(Summary::new((config.name, boot), sealing, sending, (recovered, spool.state()), sources_ended))
+    let spools = ((recovered, spool.state()), undated_spool.state());
+    Ok(Summary::new((config.name, boot), sealing, sending, spools.0, spools.1, sources_ended))
 }
 
 async fn all_end(sources: &mut JoinSet<()>) {
@@ -164,13 +178,15 @@ where
 }
 
 /// Group fsync; with an interval of 0 each append syncs, and only the cursor is left to write.
-async fn sync_every(interval: Duration, spool: Arc<Spool>) {
+async fn sync_every(interval: Duration, spools: [Arc<Spool>; 2]) {
     let interval = if interval.is_zero() { Duration::from_secs(1) } else { interval };
     loop {
         tokio::time::sleep(interval).await;
-        let syncing = Arc::clone(&spool);
-        if let Ok(Err(error)) = blocking(move || syncing.sync()).await {
-            tracing::error!(%error, "fsync of the spool failed; what was appended since the last one is in doubt");
+        for spool in &spools {
+            let syncing = Arc::clone(spool);
+            if let Ok(Err(error)) = blocking(move || syncing.sync()).await {
+                tracing::error!(%error, "fsync of the spool failed; what was appended since the last one is in doubt");
+            }
         }
     }
 }

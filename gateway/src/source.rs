@@ -22,6 +22,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::config::{LINE_BYTES_MAX, SourceConfig};
+use crate::clock;
 use crate::health::Drops;
 use crate::phase::{Phase, intake_stops};
 
@@ -46,12 +47,29 @@ pub struct Sample {
     pub boot_seq: Option<(u64, u64)>,
     /// What was measured; a valid name.
     pub channel: Box<str>,
-    /// When: milliseconds since 1970-01-01 UTC.
-    pub at_ms: i64,
+    /// When.
+    pub at: Stamp,
     /// The value in the channel's unit; without meaning where `quality` says missing.
     pub value: f64,
     /// What the source knows against it.
     pub quality: Quality,
+}
+
+/// When a sample was measured, and by whose clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stamp {
+    /// By a clock of the source's own: milliseconds since 1970-01-01 UTC. Never altered.
+    Wall(i64),
+    /// By this gateway: [`crate::clock::uptime_ms`] when it was measured or came in; negative for what a
+    /// node measured before this machine booted. The batcher makes a date of it once the clock is set.
+    Uptime(i64),
+}
+
+impl Stamp {
+    /// Now, by this gateway.
+    pub fn now() -> Self {
+        Self::Uptime(clock::uptime_ms() as i64)
+    }
 }
 
 /// Some samples, and what the source had to give up since its last chunk.

@@ -1,5 +1,6 @@
 //! Each table of the settings file: its keys, their defaults and what is allowed.
 
+mod clock;
 mod mqtt;
 mod source;
 
@@ -27,10 +28,11 @@ pub(super) fn config(mut keys: Keys<'_>) -> Option<Config> {
     let sources = source::all(&mut keys, &name);
     let range = read_range(keys.below("range"));
     let batch = read_batch(keys.below("batch"));
+    let clock = clock::read(keys.below("clock"));
     let spool = read_spool(keys.below("spool"));
     let (uplink, backoff) = read_uplink(keys.below("uplink"), &name, batch.frame_bytes_max as u64);
     keys.end();
-    Some(Config { name, drain_ms_max, sources, range: range?, batch, spool, uplink: uplink?, backoff })
+    Some(Config { name, drain_ms_max, sources, range: range?, batch, clock, spool, uplink: uplink?, backoff })
 }
 
 fn read_range(mut keys: Keys<'_>) -> Option<RangeTable> {

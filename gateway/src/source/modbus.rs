@@ -24,8 +24,7 @@ pub use register::{Function, Number, Register, WordOrder};
 
 use super::notice::Link;
 use super::port::{self, Parity};
-use super::{Chunk, Outlet, RETRY, Sample};
-use crate::clock;
+use super::{Chunk, Outlet, RETRY, Sample, Stamp};
 
 /// A bus and what is read from it.
 #[derive(Clone, Debug, PartialEq)]
@@ -112,7 +111,7 @@ fn sample(register: &Register, value: Option<f64>) -> Sample {
         device: register.device.as_str().into(),
         boot_seq: None,
         channel: register.channel.as_str().into(),
-        at_ms: clock::now_ms(),
+        at: Stamp::now(),
         value: value.unwrap_or(0.0),
         quality: if value.is_some() { Quality::GOOD } else { Quality::MISSING },
     }

@@ -22,8 +22,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::time::sleep;
 
 use super::notice::Link;
-use super::{Chunk, Outlet, RETRY};
-use crate::clock;
+use super::{Chunk, Outlet, RETRY, Stamp};
 use mapping::{Mapper, Mapping, UnknownFields};
 
 /// Largest message, in bytes; the broker is told, and keeps back what is larger.
@@ -197,7 +196,7 @@ impl MqttSource {
 
     fn take(&mut self, message: &Publish) -> Chunk {
         match std::str::from_utf8(&message.topic) {
-            Ok(topic) => self.mapper.take(topic, &message.payload, clock::now_ms()),
+            Ok(topic) => self.mapper.take(topic, &message.payload, Stamp::now()),
             Err(_) => Chunk::default(), // MQTT allows no such topic
         }
     }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer, de};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt};
 
 use super::notice::BadInput;
-use super::{CHUNK_SAMPLES_MAX, Chunk, Outlet, Sample};
+use super::{CHUNK_SAMPLES_MAX, Chunk, Outlet, Sample, Stamp};
 use crate::clock;
 use crate::key::is_name;
 
@@ -169,7 +169,7 @@ fn parse(line: &[u8]) -> Result<Sample, (Drop, &'static str)> {
         device: line.device.into(),
         boot_seq,
         channel: line.channel.into(),
-        at_ms: line.at.0,
+        at: Stamp::Wall(line.at.0),
         value: line.value.unwrap_or(0.0),
         quality,
     })
@@ -241,9 +241,9 @@ mod tests {
         assert_eq!(drops, [0; 4]);
         assert_eq!(samples.len(), 3);
         assert_eq!(samples[0].boot_seq, Some((1, 3)));
-        assert_eq!((samples[0].at_ms, samples[0].value), (1_767_225_600_250, 21.53));
+        assert_eq!((samples[0].at, samples[0].value), (Stamp::Wall(1_767_225_600_250), 21.53));
         assert_eq!(samples[1].quality, Quality::MISSING.with(Quality::CLOCK_UNSET));
-        assert_eq!((samples[1].at_ms, samples[1].boot_seq), (12, None));
+        assert_eq!((samples[1].at, samples[1].boot_seq), (Stamp::Wall(12), None));
         assert_eq!(samples[2].value.to_bits(), (-0.0_f64).to_bits());
     }
 

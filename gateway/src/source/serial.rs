@@ -6,7 +6,8 @@
 //! is not known; the hole in `seq` tells), and the next closing `0x00` starts afresh. Bytes are lost in
 //! the kernel, and counted so, when the batcher makes this source wait for longer than its buffer.
 //!
-//! A node without a clock stamps its uptime and says so; [`restamp`] puts its readings on the gateway's.
+//! A node without a clock stamps its uptime and says so; [`restamp`] puts its readings on the gateway's
+//! uptime, which the batcher dates like a source's of its own.
 
 use std::path::PathBuf;
 
@@ -16,7 +17,7 @@ use tokio::time::sleep;
 
 use super::notice::{BadInput, Link};
 use super::port::{self, Parity};
-use super::{CHUNK_SAMPLES_MAX, Chunk, Outlet, RETRY, Sample};
+use super::{CHUNK_SAMPLES_MAX, Chunk, Outlet, RETRY, Sample, Stamp};
 use crate::clock;
 
 /// Longest frame on a serial line, in bytes; nearly three seconds at 115,200 baud.
@@ -82,7 +83,7 @@ async fn read(mut port: impl AsyncRead + Unpin, node: &mut Node, outlet: &mut Ou
             Ok(read) => &bytes[..read],
             Err(error) => return End::Gone(error.to_string()),
         };
-        let received_ms = clock::now_ms();
+        let received_ms = clock::uptime_ms() as i64;
         for mut chunk in node.take(&mut input, received_ms) {
             if !outlet.send(&mut chunk).await {
                 return End::Stopped;
@@ -112,7 +113,7 @@ impl Node {
         }
     }
 
-    /// The readings of all frames that `input` closes.
+    /// The readings of all frames that `input` closes; `received_ms` on the clock of [`Stamp::Uptime`].
     fn take(&mut self, input: &mut &[u8], received_ms: i64) -> Vec<Chunk> {
         let mut chunks = vec![Chunk::default()];
         let skipped = self.reader.skipped_runs();
@@ -158,20 +159,22 @@ fn readings(
     received_ms: i64,
     chunks: &mut Vec<Chunk>,
 ) -> Result<(), String> {
-    decoder.start(frame);
+    // Without an uptime in its header, a frame gives the times that count from the boot as they are.
+    let undated = frame.sealed_at(frame.sealed_ms(), 0);
+    decoder.start(&undated);
     let mut done = 0;
     loop {
-        match decoder.next(frame) {
+        match decoder.next(&undated) {
             Ok(None) => return Ok(()),
             Ok(Some((series, reading))) => {
                 done += 1;
-                let (at_ms, quality) = restamp(&reading, frame.sealed_ms(), received_ms);
+                let (at, quality) = restamp(&reading, [frame.uptime_ms() as i64, frame.sealed_ms()], received_ms);
                 let (device, boot, channel) = decoder.series(series);
                 last(chunks).samples.push(Sample {
                     device: device.into(),
                     boot_seq: Some((boot, reading.seq)),
                     channel: channel.into(),
-                    at_ms,
+                    at,
                     value: reading.value,
                     quality,
                 });
@@ -197,25 +200,28 @@ fn note_hole(port: &str, newest: &mut Option<(u64, u64)>, frame: &Frame<'_>) {
     *newest = Some((frame.boot(), frame.seq()));
 }
 
-/// Time and quality of a reading that arrived at `received_ms` in a frame sealed at `sealed_ms`.
+/// Time and quality of a reading that arrived at `received_ms` of this machine's uptime.
 ///
-/// A reading with a clock keeps its time. One without counts from an unknown origin, the same one as its
-/// frame's sealing, so its age when it was sealed is known: `at = received - (sealed - at)`. It is marked
-/// [`Quality::RESTAMPED`]; the error is the time on the line. Where the age cannot be (negative, or over
-/// [`AGE_MS_MAX`]: the clock was set in between) the reading stays as it is, marked
-/// [`Quality::CLOCK_UNSET`].
-pub fn restamp(reading: &Reading, sealed_ms: i64, received_ms: i64) -> (i64, Quality) {
-    let unchanged = (reading.at_ms, reading.quality);
+/// A reading with a clock keeps its time. One without counts from the node's boot, as the header's
+/// uptime at sealing does, or from another origin that it shares with the header's time of sealing: the
+/// first of `sealed` (uptime, time) that gives a possible age, from 0 to [`AGE_MS_MAX`], is taken, and the
+/// reading is marked [`Quality::RESTAMPED`]; the error is the time on the line. Where none does (the
+/// clock was set in between), the reading stays as it is, marked [`Quality::CLOCK_UNSET`].
+pub fn restamp(reading: &Reading, sealed: [i64; 2], received_ms: i64) -> (Stamp, Quality) {
     if !reading.quality.contains(Quality::CLOCK_UNSET) {
-        return unchanged;
+        return (Stamp::Wall(reading.at_ms), reading.quality);
     }
-    let age_ms = sealed_ms.checked_sub(reading.at_ms).filter(|age| (0..=AGE_MS_MAX).contains(age));
-    match age_ms.and_then(|age_ms| received_ms.checked_sub(age_ms)) {
-        Some(at_ms) => {
-            let rest = Quality(reading.quality.0 & !Quality::CLOCK_UNSET.0);
-            (at_ms, rest.with(Quality::RESTAMPED))
+    let [uptime_ms, sealed_ms] = sealed;
+    let origins = [Some(uptime_ms).filter(|uptime_ms| *uptime_ms > 0), Some(sealed_ms)];
+    let age_ms = origins.into_iter().flatten().find_map(|origin_ms| {
+        origin_ms.checked_sub(reading.at_ms).filter(|age| (0..=AGE_MS_MAX).contains(age))
+    });
+    match age_ms {
+        Some(age_ms) => {
+            let rest = reading.quality.without(Quality::CLOCK_UNSET);
+            (Stamp::Uptime(received_ms.saturating_sub(age_ms)), rest.with(Quality::RESTAMPED))
         }
-        None => unchanged,
+        None => (Stamp::Wall(reading.at_ms), reading.quality),
     }
 }
 
@@ -226,12 +232,13 @@ mod tests {
     use ingot_agent::Batch;
     use proptest::prelude::*;
 
-    const NOW: i64 = 1_767_225_600_000;
+    /// Uptime of the gateway: less than what a node may have waited.
+    const NOW: i64 = 10_000;
 
     fn frame(seq: u64, quality: Quality) -> Vec<u8> {
         let mut batch = Box::new(Batch::<2, 2, 4_096>::new("node-1", 5).unwrap());
         for _ in 0..seq {
-            batch.seal(0, |_| {});
+            batch.seal(0, 0, |_| {});
         }
         let device = batch.device("pump", 5).unwrap();
         let series = batch.series(device, "temperature").unwrap();
@@ -241,7 +248,7 @@ mod tests {
         }
         batch.count_drop(Drop::Range, 3);
         let mut bytes = Vec::new();
-        batch.seal(61_000, |part| bytes.extend_from_slice(part));
+        batch.seal(5, 61_000, |part| bytes.extend_from_slice(part));
         bytes
     }
 
@@ -261,12 +268,12 @@ mod tests {
     fn readings_keep_their_identity_and_an_uptime_becomes_a_time() {
         let (samples, drops) = take(&mut Node::new("p"), &frame(0, Quality::CLOCK_UNSET));
         assert_eq!(drops, [3, 0, 0, 0], "what the node gave up is carried on");
-        let seen: Vec<_> = samples.iter().map(|s| (&*s.device, s.boot_seq.unwrap(), s.at_ms - NOW)).collect();
-        assert_eq!((seen.len(), seen[0], seen[9]), (10, ("pump", (5, 0), -1_000), ("pump", (5, 9), -100)));
+        let seen: Vec<_> = samples.iter().map(|s| (&*s.device, s.boot_seq.unwrap(), s.at)).collect();
+        assert_eq!((seen.len(), seen[0], seen[9]), (10, ("pump", (5, 0), Stamp::Uptime(NOW - 1_000)), ("pump", (5, 9), Stamp::Uptime(NOW - 100))));
         assert!(samples.iter().all(|sample| sample.quality == Quality::RESTAMPED && sample.value == 20.5));
 
         let (samples, _) = take(&mut Node::new("p"), &frame(0, Quality::STEP));
-        assert_eq!((samples[0].at_ms, samples[0].quality), (60_000, Quality::STEP), "a clock is trusted");
+        assert_eq!((samples[0].at, samples[0].quality), (Stamp::Wall(60_000), Quality::STEP), "a clock is trusted");
     }
 
     #[test]
@@ -309,7 +316,7 @@ mod tests {
             batch.push(series, &Reading { seq, at_ms: 0, value: 1.0, quality: Quality::GOOD }).unwrap();
         }
         let mut bytes = Vec::new();
-        batch.seal(0, |part| bytes.extend_from_slice(part));
+        batch.seal(0, 0, |part| bytes.extend_from_slice(part));
         let (samples, drops) = take(&mut Node::new("p"), &bytes);
         assert_eq!((samples.len(), drops[Drop::Malformed as usize]), (128, 72));
     }
@@ -332,24 +339,25 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_times_are_restamped_or_left(at_ms: i64, sealed_ms: i64, received_ms: i64, flags: u8) {
+        fn any_times_are_restamped_or_left(at_ms: i64, sealed: [i64; 2], received_ms: i64, flags: u8) {
             let reading = Reading { seq: 0, at_ms, value: 0.0, quality: Quality(flags) };
-            let (at, quality) = restamp(&reading, sealed_ms, received_ms);
-            let unset = reading.quality.contains(Quality::CLOCK_UNSET);
-            let restamped = unset && !quality.contains(Quality::CLOCK_UNSET);
-            if restamped {
-                prop_assert!(quality.contains(Quality::RESTAMPED));
-                prop_assert!(at <= received_ms && received_ms - at <= AGE_MS_MAX);
+            let (at, quality) = restamp(&reading, sealed, received_ms);
+            if let Stamp::Uptime(at_ms) = at {
+                prop_assert!(reading.quality.contains(Quality::CLOCK_UNSET));
+                prop_assert!(!quality.contains(Quality::CLOCK_UNSET) && quality.contains(Quality::RESTAMPED));
+                prop_assert!(at_ms <= received_ms && received_ms.saturating_sub(at_ms) <= AGE_MS_MAX);
             } else {
-                prop_assert_eq!((at, quality), (at_ms, reading.quality));
+                prop_assert_eq!((at, quality), (Stamp::Wall(at_ms), reading.quality));
             }
         }
 
         #[test]
-        fn an_age_at_sealing_is_kept(uptime_ms in 0..AGE_MS_MAX, age_ms in 0..AGE_MS_MAX) {
-            let reading = Reading { seq: 0, at_ms: uptime_ms, value: 0.0, quality: Quality::CLOCK_UNSET };
-            let (at, quality) = restamp(&reading, uptime_ms + age_ms, NOW);
-            prop_assert_eq!((at, quality), (NOW - age_ms, Quality::RESTAMPED));
+        fn an_age_at_sealing_is_kept(at_ms in 1..AGE_MS_MAX, age_ms in 0..AGE_MS_MAX, own_clock: bool) {
+            let quality = if own_clock { Quality::CLOCK_UNSET } else { Quality::FROM_BOOT };
+            let reading = Reading { seq: 0, at_ms, value: 0.0, quality };
+            let sealed = if own_clock { [0, at_ms + age_ms] } else { [at_ms + age_ms, -1] };
+            let expected = (Stamp::Uptime(NOW - age_ms), Quality::RESTAMPED);
+            prop_assert_eq!(restamp(&reading, sealed, NOW), expected);
         }
 
         #[test]

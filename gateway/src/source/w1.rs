@@ -16,8 +16,7 @@ use std::time::{Duration, Instant};
 use ingot_agent::Quality;
 
 use super::notice::Link;
-use super::{Chunk, Outlet, Sample};
-use crate::clock;
+use super::{Chunk, Outlet, Sample, Stamp};
 use crate::key::is_name;
 use crate::phase::Phase;
 
@@ -129,7 +128,7 @@ impl W1Bus {
             device: device.into(),
             boot_seq: None,
             channel: CHANNEL.into(),
-            at_ms: clock::now_ms(),
+            at: Stamp::now(),
             value: degrees.unwrap_or(0.0),
             quality,
         }

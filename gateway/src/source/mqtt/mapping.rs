@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::pattern::TopicPattern;
 use crate::clock;
 use crate::source::notice::BadInput;
-use crate::source::{Chunk, Sample};
+use crate::source::{Chunk, Sample, Stamp};
 
 /// Most fields that [`UnknownFields::List`] names in the log.
 pub const LISTED_MAX: usize = 100;
@@ -79,8 +79,8 @@ impl Mapper {
         }
     }
 
-    /// The readings of one message that arrived at `arrived_ms`.
-    pub fn take(&mut self, topic: &str, payload: &[u8], arrived_ms: i64) -> Chunk {
+    /// The readings of one message that arrived `arrived`.
+    pub fn take(&mut self, topic: &str, payload: &[u8], arrived: Stamp) -> Chunk {
         let mut chunk = Chunk::default();
         let fits = |mapping: &Arc<Mapping>| Some((Arc::clone(mapping), mapping.topic.device(topic)?));
         let Some((mapping, device)) = self.mappings.iter().find_map(fits) else {
@@ -91,12 +91,12 @@ impl Mapper {
             self.bad.note(&self.source, "not JSON");
             return chunk;
         };
-        let at_ms = match mapping.time.as_ref().map(|time| time.read(&message)) {
-            None => arrived_ms,
-            Some(Some(at_ms)) => at_ms,
+        let at = match mapping.time.as_ref().map(|time| time.read(&message)) {
+            None => arrived,
+            Some(Some(at_ms)) => Stamp::Wall(at_ms),
             Some(None) => {
                 self.bad_time();
-                arrived_ms
+                arrived
             }
         };
         for (channel, pointer) in &mapping.channels {
@@ -106,7 +106,7 @@ impl Mapper {
                     device: device.as_str().into(),
                     boot_seq: None,
                     channel: channel.as_str().into(),
-                    at_ms,
+                    at,
                     value: value.unwrap_or(0.0),
                     quality: if value.is_some() { Quality::GOOD } else { Quality::MISSING },
                 }),
@@ -217,7 +217,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const ARRIVED: i64 = 1_767_225_600_000;
+    const ARRIVED: Stamp = Stamp::Uptime(0);
+    const NEW_YEAR_MS: i64 = 1_767_225_600_000;
 
     fn mapper(topic: &str, channels: &[(&str, &str)], time: Option<TimeField>) -> Mapper {
         let channels = channels.iter().map(|(channel, at)| ((*channel).into(), (*at).into())).collect();
@@ -227,7 +228,11 @@ mod tests {
 
     fn seen(chunk: &Chunk) -> Vec<(&str, &str, i64, Option<f64>)> {
         let value = |sample: &Sample| (sample.quality == Quality::GOOD).then_some(sample.value);
-        chunk.samples.iter().map(|s| (&*s.device, &*s.channel, s.at_ms - ARRIVED, value(s))).collect()
+        let at = |stamp| match stamp {
+            Stamp::Wall(at_ms) => at_ms - NEW_YEAR_MS,
+            Stamp::Uptime(since_arrival_ms) => since_arrival_ms,
+        };
+        chunk.samples.iter().map(|s| (&*s.device, &*s.channel, at(s.at), value(s))).collect()
     }
 
     #[test]
@@ -301,23 +306,23 @@ mod tests {
     #[test]
     fn a_million_unknown_devices_and_fields_are_bounded_and_counted() {
         let mut mapper = mapper("t/{device}", &[("temperature", "/t")], None);
-        let (mut readings, mut refused) = (0, 0);
+        let (mut readings, mut refused) = (0, ARRIVED);
         for number in 0..1_000_000_u32 {
             let chunk =
-                mapper.take(&format!("t/d{number}"), format!("{{\"t\":1,\"f{number}\":2}}").as_bytes(), 0);
+                mapper.take(&format!("t/d{number}"), format!("{{\"t\":1,\"f{number}\":2}}").as_bytes(), ARRIVED);
             readings += chunk.samples.len();
             refused += chunk.drops.get(Drop::BadName);
         }
         assert_eq!((readings, refused), (1_000, 999_000));
         assert_eq!((mapper.devices.len(), mapper.listed.len()), (1_000, LISTED_MAX));
-        assert_eq!(mapper.take("t/d7", b"{\"t\":1}", 0).samples.len(), 1, "those that were there stay");
+        assert_eq!(mapper.take("t/d7", b"{\"t\":1}", ARRIVED).samples.len(), 1, "those that were there stay");
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_readings_or_counted(topic in "t/.{0,10}", payload: Vec<u8>) {
             let mut mapper = mapper("t/{device}", &[("temperature", "/t"), ("whole", "")], None);
-            mapper.take(&topic, &payload, 0);
+            mapper.take(&topic, &payload, ARRIVED);
         }
 
         #[test]
@@ -325,7 +330,7 @@ mod tests {
             let number = f64::from_bits(bits);
             prop_assume!(number.is_finite());
             let mut mapper = mapper("t/{device}", &[("temperature", "/t")], None);
-            let chunk = mapper.take("t/d", format!("{{\"t\":{number:?}}}").as_bytes(), 0);
+            let chunk = mapper.take("t/d", format!("{{\"t\":{number:?}}}").as_bytes(), ARRIVED);
             prop_assert_eq!(chunk.samples[0].value.to_bits(), bits);
         }
     }
