@@ -306,7 +306,7 @@ mod tests {
     #[test]
     fn a_million_unknown_devices_and_fields_are_bounded_and_counted() {
         let mut mapper = mapper("t/{device}", &[("temperature", "/t")], None);
-        let (mut readings, mut refused) = (0, ARRIVED);
+        let (mut readings, mut refused) = (0, 0);
         for number in 0..1_000_000_u32 {
             let chunk =
                 mapper.take(&format!("t/d{number}"), format!("{{\"t\":1,\"f{number}\":2}}").as_bytes(), ARRIVED);
