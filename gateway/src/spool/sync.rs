@@ -111,10 +111,17 @@ impl<D: Directory> Spool<D> {
         }
     }
 
-    /// Writes the cursor; what is in flight is in it.
+    /// Writes the cursor. In it is also what is in flight, and what is condemned: its count is not on disk
+    /// before its file is gone.
     pub(super) fn save_cursor(&self, inner: &mut Inner<D>) {
         let in_flight = inner.pending.iter().map(|(at, pending)| pending.range(*at));
-        let ranges = inner.owed.ranges().chain(in_flight).chain(inner.aside.iter().copied()).collect();
+        let condemned = inner.segments.condemned().iter();
+        let condemned = condemned.map(|number| Range {
+            at: Position::start_of(*number),
+            end: Position::start_of(number + 1),
+        });
+        let aside = inner.aside.iter().copied();
+        let ranges = inner.owed.ranges().chain(in_flight).chain(condemned).chain(aside).collect();
         inner.cadence = cursor::Cadence::new(Instant::now());
         if let Err(error) = cursor::write(&self.disk, &owed::joined(ranges)) {
             tracing::warn!(%error, "the spool's cursor was not written; a restart may re-send frames");

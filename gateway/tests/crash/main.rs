@@ -116,7 +116,7 @@ fn plan(disk: &CrashDisk, faults: &[u64]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(4000) })]
 
     #[test]
     fn nothing_synced_is_lost_by_any_sequence(
