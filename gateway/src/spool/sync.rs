@@ -116,10 +116,8 @@ impl<D: Directory> Spool<D> {
     pub(super) fn save_cursor(&self, inner: &mut Inner<D>) {
         let in_flight = inner.pending.iter().map(|(at, pending)| pending.range(*at));
         let condemned = inner.segments.condemned().iter();
-        let condemned = condemned.map(|number| Range {
-            at: Position::start_of(*number),
-            end: Position::start_of(number + 1),
-        });
+        let condemned = condemned
+            .map(|number| Range { at: Position::start_of(*number), end: Position::start_of(number + 1) });
         let aside = inner.aside.iter().copied();
         let ranges = inner.owed.ranges().chain(in_flight).chain(condemned).chain(aside).collect();
         inner.cadence = cursor::Cadence::new(Instant::now());
@@ -131,7 +129,8 @@ impl<D: Directory> Spool<D> {
     /// Notes a closed segment, if all of it is on disk.
     pub(super) fn note_counts(&self, inner: &mut Inner<D>, number: u64) {
         let Inner { segments, counts_lines, .. } = inner;
-        if let Some(closed) = segments.get(number).filter(|closed| !closed.poisoned && closed.synced == closed.held)
+        if let Some(closed) =
+            segments.get(number).filter(|closed| !closed.poisoned && closed.synced == closed.held)
             && let Err(error) = counts::note(&self.disk, segments, closed, counts_lines)
         {
             tracing::warn!(segment = number, %error, "a segment's counts were not noted; the next start reads it");
