@@ -3,7 +3,7 @@
 //! Layout of the directory: segments `<number>.ingot` of frames as they are, written in order; `cursor`,
 //! advice on what is acknowledged; `counts`, advice on what is in closed segments; `version`, the
 //! format; `boot`, the count of runs; `lock`. Other files are left alone. A frame is written to the newest
-//! segment; which one is sent next is said by [`owed`]: in order, and while a backlog drains a share of
+//! segment; which one is sent next is said by module `owed`: in order, and while a backlog drains a share of
 //! the link carries the newest. A segment's file goes when all its frames are acknowledged.
 //!
 //! Promises:
@@ -17,7 +17,7 @@
 //!   two leaves readings that were counted as dropped and are delivered all the same, never the reverse.
 //! - A restart sends again what was acknowledged since the cursor was written: nothing after
 //!   [`Spool::close`], at most 1 MiB or a minute after `kill -9`; under their old identities.
-//! - No content of the directory stops the start: see [`recover`]. Only a newer format is refused.
+//! - No content of the directory stops the start: see module `recover`. Only a newer format is refused.
 //! - One process at a time: a second one gets a clear error.
 //!
 //! Limits: memory does not grow with the backlog, except about 200 bytes a segment.

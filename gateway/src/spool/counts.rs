@@ -31,7 +31,8 @@ pub(super) fn rewrite<D: Directory>(
     segments: &Segments,
     lines: &mut usize,
 ) -> io::Result<()> {
-    let closed: Vec<_> = segments.iter().filter(|segment| !segment.poisoned).map(line).collect();
+    let sure = |segment: &&Segment| !segment.poisoned && segment.synced == segment.held;
+    let closed: Vec<_> = segments.iter().filter(sure).map(line).collect();
     *lines = closed.len();
     disk.replace(FILE, closed.concat().as_bytes(), true)
 }
@@ -46,8 +47,11 @@ pub(super) fn note<D: Directory>(
     if *lines > segments.len() + GONE_MAX {
         return rewrite(disk, segments, lines);
     }
+    let file = match disk.edit(FILE) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return rewrite(disk, segments, lines),
+        file => file?,
+    };
     *lines += 1;
-    let file = disk.edit(FILE)?;
     disk.append(&file, line(closed).as_bytes())?;
     disk.sync(&file)
 }

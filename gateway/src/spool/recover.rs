@@ -104,7 +104,10 @@ impl<D: Directory> Recovery<'_, D> {
                 Err(error) => {
                     tracing::error!(segment = number, %error, "a spool segment cannot be read; it stays for the next start");
                     let (start, next) = (Position::start_of(number), Position::start_of(number + 1));
-                    let clipped = self.owed.iter().map(|range| Range { at: range.at.max(start), end: range.end.min(next) });
+                    let clipped = self
+                        .owed
+                        .iter()
+                        .map(|range| Range { at: range.at.max(start), end: range.end.min(next) });
                     self.aside.extend(clipped.filter(|range| range.at < range.end));
                     return None;
                 }

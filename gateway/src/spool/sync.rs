@@ -111,10 +111,15 @@ impl<D: Directory> Spool<D> {
         }
     }
 
-    /// Writes the cursor; what is in flight is in it.
+    /// Writes the cursor. In it is also what is in flight, and what is condemned: its count is not on disk
+    /// before its file is gone.
     pub(super) fn save_cursor(&self, inner: &mut Inner<D>) {
         let in_flight = inner.pending.iter().map(|(at, pending)| pending.range(*at));
-        let ranges = inner.owed.ranges().chain(in_flight).chain(inner.aside.iter().copied()).collect();
+        let condemned = inner.segments.condemned().iter();
+        let condemned = condemned
+            .map(|number| Range { at: Position::start_of(*number), end: Position::start_of(number + 1) });
+        let aside = inner.aside.iter().copied();
+        let ranges = inner.owed.ranges().chain(in_flight).chain(condemned).chain(aside).collect();
         inner.cadence = cursor::Cadence::new(Instant::now());
         if let Err(error) = cursor::write(&self.disk, &owed::joined(ranges)) {
             tracing::warn!(%error, "the spool's cursor was not written; a restart may re-send frames");
@@ -124,7 +129,8 @@ impl<D: Directory> Spool<D> {
     /// Notes a closed segment, if all of it is on disk.
     pub(super) fn note_counts(&self, inner: &mut Inner<D>, number: u64) {
         let Inner { segments, counts_lines, .. } = inner;
-        if let Some(closed) = segments.get(number).filter(|closed| !closed.poisoned && closed.synced == closed.held)
+        if let Some(closed) =
+            segments.get(number).filter(|closed| !closed.poisoned && closed.synced == closed.held)
             && let Err(error) = counts::note(&self.disk, segments, closed, counts_lines)
         {
             tracing::warn!(segment = number, %error, "a segment's counts were not noted; the next start reads it");

@@ -72,6 +72,9 @@ pub fn objects(dir: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(dir) else {
         return Vec::new();
     };
-    let paths = entries.map(|entry| entry.unwrap().path());
+    // A kill may leave an object's temporary file behind: hidden, and no object.
+    let entries =
+        entries.map(Result::unwrap).filter(|entry| !entry.file_name().to_string_lossy().starts_with('.'));
+    let paths = entries.map(|entry| entry.path());
     paths.flat_map(|path| if path.is_dir() { objects(&path) } else { vec![path] }).collect()
 }

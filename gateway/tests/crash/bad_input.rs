@@ -26,7 +26,10 @@ fn a_full_disk_frees_the_oldest_segment_and_counts_it() {
     }
     disk.refuse(Some(ErrorKind::StorageFull));
     let error = spool.append(&frames[6], READINGS, false).unwrap_err();
-    assert!(matches!(&error, AppendError::Write { source } if source.kind() == ErrorKind::StorageFull), "{error}");
+    assert!(
+        matches!(&error, AppendError::Write { source } if source.kind() == ErrorKind::StorageFull),
+        "{error}"
+    );
     disk.refuse(None); // as if the segment's room were enough
     let freed = spool.free_oldest().unwrap();
     assert!(freed.frames > 0 && freed.readings == freed.frames * u64::from(READINGS));
@@ -90,8 +93,11 @@ fn foreign_and_half_written_files_cost_nothing() {
         assert_eq!(take_all(&open(&disk)), (0..9).collect::<Vec<_>>(), "{name}");
     }
     for (name, content) in [
-        ("cursor", "0 100\n0 4"), ("cursor", "0 3 0 7\n1 0\n"), ("cursor", "\0\0\0\0\0\n"),
-        ("counts", "0 1 1 1 0\n1 18446744073709551615 9 9 1\n"), ("counts", "\u{0}\n\n7\n"),
+        ("cursor", "0 100\n0 4"),
+        ("cursor", "0 3 0 7\n1 0\n"),
+        ("cursor", "\0\0\0\0\0\n"),
+        ("counts", "0 1 1 1 0\n1 18446744073709551615 9 9 1\n"),
+        ("counts", "\u{0}\n\n7\n"),
     ] {
         let disk = CrashDisk::new(1);
         let spool = open(&disk);

@@ -56,7 +56,8 @@ pub struct Run<'a> {
     pub acked: BTreeSet<u64>,
     /// Frames given up at the cap whose count is on disk.
     pub dropped: u64,
-    condemned: u64,
+    /// Given up at the cap, for the next frame to count.
+    pub condemned: u64,
     pub kills_cost_doubt: bool,
     taken: BTreeMap<u64, Spooled>,
 }
@@ -179,7 +180,10 @@ impl<'a> Run<'a> {
     /// Nothing invented, nothing changed.
     fn must_be_offered(&self, frame: &Spooled) {
         let seq = frame.identity.seq as usize;
-        assert!(seq < self.offered && frame.bytes == self.frames[seq], "frame {seq} is not as it was appended");
+        assert!(
+            seq < self.offered && frame.bytes == self.frames[seq],
+            "frame {seq} is not as it was appended"
+        );
     }
 
     /// Frames that were appended, and were neither acknowledged nor delivered.
