@@ -152,11 +152,7 @@ pub async fn run(
 }
 
 async fn all_end(sources: &mut JoinSet<()>) {
-    while let Some(ended) = sources.join_next().await {
-        if let Err(error) = ended {
-            tracing::error!(%error, "a source failed");
-        }
-    }
+    while sources.join_next().await.is_some() {}
 }
 
 /// The batcher codes and writes to disk, so it has a thread of its own, with room to build the batch.

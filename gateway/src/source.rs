@@ -19,7 +19,7 @@ use std::time::Duration;
 use ingot_agent::{Drop, Quality};
 use tokio::io::{AsyncBufRead, BufReader};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet, spawn, spawn_blocking};
 
 use crate::config::{LINE_BYTES_MAX, SourceConfig};
 use crate::clock;
@@ -134,43 +134,45 @@ impl StartError {
 /// Starts every source; `inputs` are read as NDJSON beside the configured ones.
 ///
 /// # Errors
-/// One of them cannot be opened for good; those that were started end with the returned set.
+/// One of them cannot be opened for good.
 pub fn start(
     configs: &[SourceConfig],
     inputs: Vec<Input>,
     outlet: Outlet,
 ) -> Result<JoinSet<()>, StartError> {
+    let configured = configs.iter().map(|config| open(config, outlet.clone()));
+    let mut tasks = configured.collect::<Result<Vec<_>, _>>()?;
+    tasks.extend(inputs.into_iter().map(|input| spawn(ndjson::run(input, LINE_BYTES_MAX, outlet.clone()))));
     let mut sources = JoinSet::new();
-    for config in configs {
-        let outlet = outlet.clone();
-        match config.clone() {
-            SourceConfig::Ndjson { line_bytes_max } => {
-                let stdin = BufReader::with_capacity(1 << 16, tokio::io::stdin());
-                sources.spawn(ndjson::run(stdin, line_bytes_max, outlet));
+    for task in tasks {
+        sources.spawn(async {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "a source failed");
             }
-            SourceConfig::I2c(i2c) => {
-                let bus = i2c.bus.to_string();
-                let opened = i2c::open(i2c).map_err(|error| StartError::new(bus, error))?;
-                sources.spawn_blocking(move || opened.run(&outlet));
-            }
-            SourceConfig::Serial(serial) => {
-                sources.spawn(serial::run(serial, outlet));
-            }
-            SourceConfig::Mqtt(mqtt) => {
-                let broker = mqtt.address();
-                let opened = mqtt::open(mqtt).map_err(|error| StartError::new(broker, error))?;
-                sources.spawn(opened.run(outlet));
-            }
-            SourceConfig::Modbus(modbus) => {
-                sources.spawn(modbus::run(modbus, outlet));
-            }
-            SourceConfig::W1(w1) => {
-                sources.spawn_blocking(move || w1::run(w1, &outlet));
-            }
-        }
-    }
-    for input in inputs {
-        sources.spawn(ndjson::run(input, LINE_BYTES_MAX, outlet.clone()));
+        });
     }
     Ok(sources)
+}
+
+/// Starts one source, in a task or thread of its own.
+fn open(config: &SourceConfig, outlet: Outlet) -> Result<JoinHandle<()>, StartError> {
+    Ok(match config.clone() {
+        SourceConfig::Ndjson { line_bytes_max } => {
+            let stdin = BufReader::with_capacity(1 << 16, tokio::io::stdin());
+            spawn(ndjson::run(stdin, line_bytes_max, outlet))
+        }
+        SourceConfig::I2c(i2c) => {
+            let bus = i2c.bus.to_string();
+            let opened = i2c::open(i2c).map_err(|error| StartError::new(bus, error))?;
+            spawn_blocking(move || opened.run(&outlet))
+        }
+        SourceConfig::Serial(serial) => spawn(serial::run(serial, outlet)),
+        SourceConfig::Mqtt(mqtt) => {
+            let broker = mqtt.address();
+            let opened = mqtt::open(mqtt).map_err(|error| StartError::new(broker, error))?;
+            spawn(opened.run(outlet))
+        }
+        SourceConfig::Modbus(modbus) => spawn(modbus::run(modbus, outlet)),
+        SourceConfig::W1(w1) => spawn_blocking(move || w1::run(w1, &outlet)),
+    })
 }
