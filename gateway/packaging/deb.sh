@@ -31,5 +31,10 @@ if [ -n "$tools" ]; then
 else
     set --
 fi
+# A package for tests must not be taken for one to ship.
+profile=${PROFILE:-release}
+out=${CARGO_TARGET_DIR:-target}/debian
+[ "$profile" = release ] || out=$out-$profile
+mkdir -p "$out"
 # Cargo has stripped the binary already; the host's strip cannot read a board's.
-cargo deb --quiet --locked --package ingot-gateway --profile "${PROFILE:-release}" --no-strip "$@"
+cargo deb --quiet --locked --package ingot-gateway --profile "$profile" --no-strip --output "$out/" "$@"

@@ -1,11 +1,11 @@
 """The whole road under random kills and cuts, and the proof that nothing was lost or counted twice.
 
-    python3 tests/soak [SECONDS] [--seed N] [--keep]
+    python3 tests/soak [SECONDS] [--seed N] [--keep] [--gateway COMMAND]
 
 A simulated fleet feeds the real gateway, over a link that is cut and freezes, to a real Mosquitto with
 client certificates; `ingot-processor land` stores, `ingot-processor watch` processes. Each of them is
 killed with kill -9 at random moments. At the end `ingot-processor audit` and `ingot-sim verify` judge.
-Exit code 0: clean. INGOT_BIN names the folder of the programs; without it they are built.
+Exit code 0: clean. COMMAND starts another gateway, such as a board's under emulation. INGOT_BIN names the folder of the programs; without it they are built.
 """
 
 import argparse
@@ -38,8 +38,9 @@ def programs():
 
 
 class Soak:
-    def __init__(self, bin, dir, seconds, seed):
+    def __init__(self, bin, dir, seconds, seed, gateway):
         self.bin, self.dir, self.seconds, self.seed = bin, dir, seconds, seed
+        self.program = gateway.split() if gateway else [bin / "ingot-gateway"]
         self.random = random.Random(seed)
         self.lake = f"file://{dir}/lake"
         self.cuts = 0
@@ -59,7 +60,7 @@ class Soak:
         await self.link.start()
         write_gateway(self.dir, self.link.port)
         processor, lake = self.bin / "ingot-processor", ["--lake", self.lake]
-        gateway = [self.bin / "ingot-gateway", "run", "--format", "json", "--config", self.dir / "gateway.toml"]
+        gateway = [*self.program, "run", "--format", "json", "--config", self.dir / "gateway.toml"]
         self.broker = Part("broker", self.dir, mosquitto(), "-c", self.dir / "mosquitto.conf")
         self.landing = Part("landing", self.dir, processor, "land", *lake, "--mqtt", f"127.0.0.1:{plain_port}")
         self.watch = Part("processor", self.dir, processor, "watch", *lake, "--every-s", "2")
@@ -175,13 +176,14 @@ def main():
     words.add_argument("seconds", type=int, nargs="?", default=300)
     words.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     words.add_argument("--keep", action="store_true")
+    words.add_argument("--gateway")
     words = words.parse_args()
     if not mosquitto():
         sys.exit("mosquitto is missing: apt-get install mosquitto")
     dir = Path(tempfile.mkdtemp(prefix="ingot-soak-"))
     clean = False
     try:
-        clean = asyncio.run(Soak(programs(), dir, words.seconds, words.seed).run())
+        clean = asyncio.run(Soak(programs(), dir, words.seconds, words.seed, words.gateway).run())
     finally:
         if clean and not words.keep:
             shutil.rmtree(dir)
