@@ -25,8 +25,8 @@ if [ -n "$tools" ]; then
     fi
     rustup target list --installed | grep -qx "$target" || rustup target add "$target" >&2
     upper=${target^^}
-    # Cargo asks for the linker; the build of ring's C and assembly for compiler and archiver.
-    export "CARGO_TARGET_${upper//-/_}_LINKER=$tools-gcc" "CC_${target//-/_}=$tools-gcc" "AR_${target//-/_}=$tools-ar"
+    export "CARGO_TARGET_${upper//-/_}_LINKER=$tools-gcc"
+    export "CC_${target//-/_}=$tools-gcc" "AR_${target//-/_}=$tools-ar" # for ring's C and assembly
     set -- --target "$target"
 else
     set --

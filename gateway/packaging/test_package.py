@@ -79,8 +79,9 @@ class Package:
         self.assertEqual(conffiles.split(), ["/etc/ingot/gateway.toml"])
 
     def test_it_is_for_the_board_and_its_libc(self):
-        self.assertEqual(run("dpkg-deb", "--field", self.deb, "Architecture").stdout.strip(), self.architecture)
-        depends = run("dpkg-deb", "--field", self.deb, "Depends").stdout
+        field = ("dpkg-deb", "--field", self.deb)
+        self.assertEqual(run(*field, "Architecture").stdout.strip(), self.architecture)
+        depends = run(*field, "Depends").stdout
         promised = tuple(map(int, re.search(r"libc6 \(>= (\d+)\.(\d+)\)", depends).groups()))
         symbols = run(f"{self.tools}-objdump", "-T", self.root / "usr/bin/ingot-gateway").stdout
         needed = [tuple(map(int, version)) for version in re.findall(r"GLIBC_(\d+)\.(\d+)", symbols)]
@@ -132,7 +133,8 @@ class Package:
         verify = run("systemd-analyze", "verify", unit)
         self.assertEqual((verify.returncode, verify.stderr), (0, ""))
 
-        exposure = ["systemd-analyze", "security", "--offline=true", "--no-pager", f"--threshold={EXPOSURE_MAX}", unit]
+        exposure = ["systemd-analyze", "security", "--offline=true", "--no-pager"]
+        exposure += [f"--threshold={EXPOSURE_MAX}", unit]
         shut_in = run(*exposure)
         self.assertEqual(shut_in.returncode, 0, shut_in.stdout + shut_in.stderr)
         unit.write_text(packed.replace("SystemCallFilter=", "#"))

@@ -5,7 +5,8 @@
 A simulated fleet feeds the real gateway, over a link that is cut and freezes, to a real Mosquitto with
 client certificates; `ingot-processor land` stores, `ingot-processor watch` processes. Each of them is
 killed with kill -9 at random moments. At the end `ingot-processor audit` and `ingot-sim verify` judge.
-Exit code 0: clean. COMMAND starts another gateway, such as a board's under emulation. INGOT_BIN names the folder of the programs; without it they are built.
+Exit code 0: clean. INGOT_BIN names the folder of the programs; without it they are built. COMMAND starts
+another gateway than the one there, such as a board's under emulation.
 """
 
 import argparse
@@ -62,7 +63,8 @@ class Soak:
         processor, lake = self.bin / "ingot-processor", ["--lake", self.lake]
         gateway = [*self.program, "run", "--format", "json", "--config", self.dir / "gateway.toml"]
         self.broker = Part("broker", self.dir, mosquitto(), "-c", self.dir / "mosquitto.conf")
-        self.landing = Part("landing", self.dir, processor, "land", *lake, "--mqtt", f"127.0.0.1:{plain_port}")
+        broker = ["--mqtt", f"127.0.0.1:{plain_port}"]
+        self.landing = Part("landing", self.dir, processor, "land", *lake, *broker)
         self.watch = Part("processor", self.dir, processor, "watch", *lake, "--every-s", "2")
         self.gateway = Part("gateway", self.dir, *gateway, stdin=True)
         self.parts = [self.broker, self.landing, self.watch, self.gateway]
@@ -129,7 +131,8 @@ class Soak:
         deadline = time.monotonic() + SETTLE_S
         while True:  # until what the broker still holds has landed
             run = self.command("ingot-processor", "run", "--lake", self.lake)
-            verify = self.command("ingot-sim", "verify", "--truth", truth, "--lake", self.lake, "--format", "json")
+            verify = ["ingot-sim", "verify", "--truth", truth, "--lake", self.lake, "--format", "json"]
+            verify = self.command(*verify)
             if verify.returncode == 0 or time.monotonic() > deadline:
                 break
             await asyncio.sleep(2)
@@ -148,7 +151,8 @@ class Soak:
         return clean
 
     def print(self, found):
-        doubles = "SELECT count(*) AS n FROM (SELECT 1 FROM silver.sensor_readings GROUP BY device, boot, seq HAVING count(*) > 1) AS twice"
+        twice = "SELECT 1 FROM silver.sensor_readings GROUP BY device, boot, seq HAVING count(*) > 1"
+        doubles = f"SELECT count(*) AS n FROM ({twice}) AS twice"
         removed = "SELECT count(*) AS n FROM discard WHERE rule = 'duplicate'"
         kills = ", ".join(f"{part.name} {part.kills}" for part in reversed(self.parts))
         rows = [
