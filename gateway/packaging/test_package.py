@@ -9,6 +9,7 @@ import json
 import os
 import random
 import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -77,6 +78,16 @@ class Package:
     def test_settings_survive_an_upgrade(self):
         conffiles = run("dpkg-deb", "--info", self.deb, "conffiles").stdout
         self.assertEqual(conffiles.split(), ["/etc/ingot/gateway.toml"])
+
+    def test_its_user_belongs_to_the_groups_of_buses_and_serial_lines(self):
+        system = self.root.parent / "system"
+        shutil.copytree(self.root, system)
+        made = run("systemd-sysusers", f"--root={system}", "ingot-gateway.conf")  # as its postinst does
+        self.assertEqual(made.returncode, 0, made.stderr)
+        self.assertRegex((system / "etc/passwd").read_text(), "(?m)^ingot:.*:/usr/sbin/nologin$")
+        groups = (system / "etc/group").read_text()
+        for group in ["dialout", "i2c"]:
+            self.assertRegex(groups, f"(?m)^{group}:x:[0-9]+:ingot$")
 
     def test_it_is_for_the_board_and_its_libc(self):
         field = ("dpkg-deb", "--field", self.deb)
