@@ -31,9 +31,9 @@ if [ -n "$tools" ]; then
 else
     set --
 fi
-# A package for tests must not be taken for one to ship.
+# A package for tests must not be taken for one to ship; and cargo-deb empties its own target/debian.
 profile=${PROFILE:-release}
-out=${CARGO_TARGET_DIR:-target}/debian
+out=${CARGO_TARGET_DIR:-target}/packages
 [ "$profile" = release ] || out=$out-$profile
 mkdir -p "$out"
 # Cargo has stripped the binary already; the host's strip cannot read a board's.
