@@ -112,7 +112,7 @@ fn frame() -> anyhow::Result<(Vec<u8>, u32)> {
         }
     }
     let mut frame = Vec::new();
-    let sealed = batch.seal(0, |piece| frame.extend_from_slice(piece));
+    let sealed = batch.seal(0, 0, |piece| frame.extend_from_slice(piece));
     Ok((frame, sealed.readings))
 }
 

@@ -21,8 +21,8 @@ use tokio::io::{AsyncBufRead, BufReader};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet, spawn, spawn_blocking};
 
-use crate::config::{LINE_BYTES_MAX, SourceConfig};
 use crate::clock;
+use crate::config::{LINE_BYTES_MAX, SourceConfig};
 use crate::health::Drops;
 use crate::phase::{Phase, intake_stops};
 

@@ -168,7 +168,8 @@ fn readings(
             Ok(None) => return Ok(()),
             Ok(Some((series, reading))) => {
                 done += 1;
-                let (at, quality) = restamp(&reading, [frame.uptime_ms() as i64, frame.sealed_ms()], received_ms);
+                let (at, quality) =
+                    restamp(&reading, [frame.uptime_ms() as i64, frame.sealed_ms()], received_ms);
                 let (device, boot, channel) = decoder.series(series);
                 last(chunks).samples.push(Sample {
                     device: device.into(),
@@ -269,11 +270,18 @@ mod tests {
         let (samples, drops) = take(&mut Node::new("p"), &frame(0, Quality::CLOCK_UNSET));
         assert_eq!(drops, [3, 0, 0, 0], "what the node gave up is carried on");
         let seen: Vec<_> = samples.iter().map(|s| (&*s.device, s.boot_seq.unwrap(), s.at)).collect();
-        assert_eq!((seen.len(), seen[0], seen[9]), (10, ("pump", (5, 0), Stamp::Uptime(NOW - 1_000)), ("pump", (5, 9), Stamp::Uptime(NOW - 100))));
+        assert_eq!(
+            (seen.len(), seen[0], seen[9]),
+            (10, ("pump", (5, 0), Stamp::Uptime(NOW - 1_000)), ("pump", (5, 9), Stamp::Uptime(NOW - 100)))
+        );
         assert!(samples.iter().all(|sample| sample.quality == Quality::RESTAMPED && sample.value == 20.5));
 
         let (samples, _) = take(&mut Node::new("p"), &frame(0, Quality::STEP));
-        assert_eq!((samples[0].at, samples[0].quality), (Stamp::Wall(60_000), Quality::STEP), "a clock is trusted");
+        assert_eq!(
+            (samples[0].at, samples[0].quality),
+            (Stamp::Wall(60_000), Quality::STEP),
+            "a clock is trusted"
+        );
     }
 
     #[test]

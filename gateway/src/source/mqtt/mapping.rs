@@ -308,8 +308,11 @@ mod tests {
         let mut mapper = mapper("t/{device}", &[("temperature", "/t")], None);
         let (mut readings, mut refused) = (0, 0);
         for number in 0..1_000_000_u32 {
-            let chunk =
-                mapper.take(&format!("t/d{number}"), format!("{{\"t\":1,\"f{number}\":2}}").as_bytes(), ARRIVED);
+            let chunk = mapper.take(
+                &format!("t/d{number}"),
+                format!("{{\"t\":1,\"f{number}\":2}}").as_bytes(),
+                ARRIVED,
+            );
             readings += chunk.samples.len();
             refused += chunk.drops.get(Drop::BadName);
         }
