@@ -59,7 +59,7 @@ impl Node {
             self.seq += 1;
         }
         let mut bytes = Vec::new();
-        self.batch.seal(100 * self.seq as i64, |part| bytes.extend_from_slice(part));
+        self.batch.seal(100 * self.seq as i64, 0, |part| bytes.extend_from_slice(part));
         bytes
     }
 }
