@@ -13,6 +13,7 @@
 pub mod batcher;
 pub mod clock;
 pub mod config;
+pub mod drops;
 pub mod health;
 pub mod key;
 pub mod phase;

@@ -23,7 +23,7 @@ use tokio::task::{JoinHandle, JoinSet, spawn, spawn_blocking};
 
 use crate::clock;
 use crate::config::{LINE_BYTES_MAX, SourceConfig};
-use crate::health::Drops;
+use crate::drops::Drops;
 use crate::phase::{Phase, intake_stops};
 
 /// A further reader of NDJSON readings, beside the configured sources.

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::Batcher;
 use crate::phase::{Phase, intake_stops};
-use crate::spool::{AppendError, Spool};
+use crate::spool::{AppendError, Condemned, Spool};
 
 /// Wait after the disk refused a frame.
 pub const DISK_RETRY: Duration = Duration::from_secs(1);
@@ -79,7 +79,7 @@ impl Batcher {
     /// Chooses what has to go for `bytes` more; `true`: there is a count to report.
     fn condemn(&mut self, spool: &Spool, bytes: u64) -> bool {
         let room = spool.condemn_oldest(bytes);
-        self.give_up(Drop::SpoolFull, room.readings);
+        self.report_condemned(&room);
         if room.frames > 0 {
             tracing::warn!(
                 frames = room.frames,
@@ -88,6 +88,17 @@ impl Batcher {
             );
         }
         room.frames > 0
+    }
+
+    /// Into the next header: the readings that go, and what their own headers would have reported.
+    fn report_condemned(&mut self, condemned: &Condemned) {
+        self.give_up(Drop::SpoolFull, condemned.readings);
+        for cause in Drop::ALL {
+            let readings = condemned.reported.get(cause);
+            if readings > 0 {
+                self.open().count_drop(cause, readings);
+            }
+        }
     }
 
     /// Appends until the spool takes the frame; `false` if it did not by the end of the drain.
@@ -124,7 +135,7 @@ impl Batcher {
                             readings = freed.readings,
                             "the disk is full: the spool's oldest frames are dropped and counted"
                         );
-                        self.give_up(Drop::SpoolFull, freed.readings);
+                        self.report_condemned(&freed);
                         continue;
                     }
                 }

@@ -3,10 +3,15 @@
 use std::io;
 use std::time::Instant;
 
-use super::directory::Directory;
-use super::segment::{Amount, FRAME_BYTES_MAX, Position};
+use ingot_agent::{Drop, Frame};
+
+use super::directory::{Directory, DirectoryFile};
+use super::owed::Owed;
+use super::segment::{self, Amount, FRAME_BYTES_MAX, Position};
 use super::sync::cut_off;
+use super::walk::{Cut, Walk};
 use super::{Inner, Spool, WhenFull};
+use crate::drops::Drops;
 
 /// Why a frame was not appended; it may be tried again unchanged.
 #[derive(Debug, thiserror::Error)]
@@ -40,13 +45,8 @@ pub struct Condemned {
     pub frames: u64,
     /// Readings in them, to be counted as `Drop::SpoolFull` in the next frame.
     pub readings: u64,
-}
-
-impl Condemned {
-    fn add(&mut self, owed: Amount) {
-        self.frames += owed.frames;
-        self.readings += owed.readings;
-    }
+    /// Drops that their headers would have reported, to be counted again in the next frame.
+    pub reported: Drops,
 }
 
 impl<D: Directory> Spool<D> {
@@ -64,8 +64,8 @@ impl<D: Directory> Spool<D> {
             let Some((number, owed)) = inner.droppable() else {
                 break;
             };
+            self.note_condemned(&mut condemned, &inner, number, owed);
             inner.segments.condemn(number);
-            condemned.add(owed);
         }
         condemned
     }
@@ -80,9 +80,31 @@ impl<D: Directory> Spool<D> {
         let mut inner = self.lock();
         let (number, owed) = inner.droppable()?;
         let mut freed = Condemned::default();
-        freed.add(owed);
+        self.note_condemned(&mut freed, &inner, number, owed);
         inner.remove(&self.disk, number);
         Some(freed)
+    }
+
+    /// The segment is read once more: its headers hold counts that no later frame has.
+    fn note_condemned(&self, condemned: &mut Condemned, inner: &Inner<D>, number: u64, owed: Amount) {
+        condemned.frames += owed.frames;
+        condemned.readings += owed.readings;
+        let file = self.disk.open(&segment::name(number));
+        let read = file.and_then(|file| {
+            reported(
+                file,
+                number,
+                inner.segments.get(number).map_or(0, |segment| segment.held.bytes),
+                &inner.owed,
+            )
+        });
+        match read {
+            Ok(reported) => condemned.reported.add_all(reported),
+            Err(error) => tracing::error!(
+                segment = number, %error,
+                "a spool segment that has to go cannot be read: drops that only its headers count are not reported"
+            ),
+        }
     }
 
     /// Appends a sealed frame (closing `0x00` included) of `readings` readings. Blocks on the disk.
@@ -143,6 +165,29 @@ impl<D: Directory> Spool<D> {
         });
         Ok(())
     }
+}
+
+/// Drops that the headers of a segment's frames report, as far as the frames were never taken.
+fn reported<F: DirectoryFile>(file: F, number: u64, end: u64, owed: &Owed) -> io::Result<Drops> {
+    let mut walk = Walk::new(file, 0);
+    let mut drops = Drops::default();
+    while let Some(cut) = walk.next(end)? {
+        let Cut::Frame { offset, mut stuffed } = cut else {
+            if matches!(cut, Cut::Torn { .. }) {
+                break;
+            }
+            continue;
+        };
+        stuffed.pop();
+        if owed.holds(Position { segment: number, offset })
+            && let Ok(frame) = Frame::open(&mut stuffed)
+        {
+            for cause in Drop::ALL {
+                drops.add(cause, frame.dropped(cause));
+            }
+        }
+    }
+    Ok(drops)
 }
 
 impl<D: Directory> Inner<D> {

@@ -132,6 +132,11 @@ impl Owed {
         }
     }
 
+    /// Whether the frame at this place is still to be taken.
+    pub fn holds(&self, at: Position) -> bool {
+        self.ranges.iter().any(|range| range.at <= at && at < range.end)
+    }
+
     /// Whether any byte of a segment of this length is still to be taken.
     pub fn touches(&self, segment: u64, bytes: u64) -> bool {
         let (start, end) = (Position::start_of(segment), Position { segment, offset: bytes });
