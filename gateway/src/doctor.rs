@@ -5,6 +5,8 @@
 //! same spool it makes no MQTT connection: a broker ends the older of two with one client id.
 
 mod certificates;
+mod clock;
+mod device;
 mod disk;
 mod health;
 mod link;
@@ -18,9 +20,6 @@ use serde::Serialize;
 
 use crate::config::{Config, UplinkConfig};
 use crate::reload::Origin;
-
-/// 2026-01-01, in seconds since 1970: this program is younger, so no right clock shows an earlier time.
-const PROGRAM_MADE_S: u64 = 1_767_225_600;
 
 /// How a check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -134,25 +133,11 @@ pub async fn examine(origin: &Origin, publish: bool) -> Report {
     report.ok("config", format!("{file}: gateway {}", config.name));
     let running = disk::check(&mut report, &config.spool);
     let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
-    clock(&mut report, now_s);
+    clock::check(&mut report, &config.clock, &config.spool.dir);
     uplink(&mut report, &config, now_s, running, publish).await;
-    sources::check(&mut report, &config.sources);
+    sources::check(&mut report, &config.sources, running).await;
     health::check(&mut report, &config.health, running);
     report
-}
-
-fn clock(report: &mut Report, now_s: u64) {
-    let date = crate::clock::date_utc(i64::try_from(now_s).unwrap_or(0).saturating_mul(1_000));
-    if now_s < PROGRAM_MADE_S {
-        report.fail(
-            "clock",
-            format!("it shows {date}, which is before this program was made: it is not set"),
-            "start time synchronisation (systemd-timesyncd or chrony), or set it with `date -s`; certificates \
-             and the dates of readings depend on it",
-        );
-    } else {
-        report.ok("clock", format!("it shows {date}"));
-    }
 }
 
 async fn uplink(report: &mut Report, config: &Config, now_s: u64, running: bool, publish: bool) {
@@ -171,15 +156,6 @@ async fn uplink(report: &mut Report, config: &Config, now_s: u64, running: bool,
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
-
-    #[test]
-    fn a_clock_without_battery_is_told_from_a_set_one() {
-        let mut report = Report::default();
-        clock(&mut report, 86_400);
-        clock(&mut report, PROGRAM_MADE_S + 1);
-        assert!(report.has_failed() && report.findings[0].what.contains("1970-01-02"));
-        assert_eq!(report.findings[1].verdict, Verdict::Ok);
-    }
 
     #[test]
     fn the_table_counts_and_says_what_to_do() {

@@ -1,7 +1,7 @@
 //! # ingot-gateway: from sources to bronze, with a disk in between
 //!
-//! The path of a reading, a file each: a source ([`source::ndjson`], [`source::i2c`]) offers it, the
-//! [`batcher`] judges it ([`range`]) and seals it into a frame, the [`spool`] keeps the frame on disk,
+//! The path of a reading, a file each: a source (one of those in [`source`]) offers it, the [`batcher`]
+//! judges it ([`range`]) and seals it into a frame, the [`spool`] keeps the frame on disk,
 //! the [`uplink`] ([`uplink::mqtt`], [`uplink::lake`]) sends it until the far end confirms it. Beside
 //! the path: [`config`], [`clock`], [`key`] (topic and object key), [`phase`] (shutdown). For those who
 //! look after it: [`health`], [`status`], [`doctor`], [`reload`], [`notify`], [`certificate`].
@@ -16,6 +16,7 @@ pub mod certificate;
 pub mod clock;
 pub mod config;
 pub mod doctor;
+pub mod drops;
 pub mod health;
 pub mod key;
 pub mod notify;
@@ -34,20 +35,18 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::AsyncBufRead;
 use tokio::time::Instant;
 
 use config::Config;
 use health::server::Server;
 use health::{Live, Summary};
 use notify::Notifier;
-use parts::{Parts, Way};
+use parts::{Parts, Spools, Way};
 use reload::Reloads;
-use spool::{Spool, SpoolError};
+pub use source::Input;
+use source::StartError;
+use spool::SpoolError;
 use uplink::tls::TlsError;
-
-/// A further reader of NDJSON readings, beside the configured sources.
-pub type Input = Box<dyn AsyncBufRead + Send + Unpin>;
 
 /// What the program around a run gives it: new settings, and an ear for how it goes.
 #[derive(Debug)]
@@ -74,13 +73,8 @@ pub enum RunError {
     #[error("the gateway's name: {0}")]
     Name(#[from] ingot_agent::DeclareError),
     /// A source cannot be opened.
-    #[error("the source {what} cannot be used: {why}")]
-    Source {
-        /// Which one.
-        what: String,
-        /// Why not.
-        why: String,
-    },
+    #[error(transparent)]
+    Source(#[from] StartError),
     /// The system gave no thread, or a part of the gateway failed.
     #[error("the gateway failed: {0}")]
     Failed(#[from] io::Error),
@@ -114,18 +108,13 @@ pub async fn run_hosted(
 ) -> Result<Summary, RunError> {
     let way = Way::new(&config.uplink)?;
     notifier.status("reading what the spool holds");
-    let spool_config = config.spool.clone();
-    let (spool, recovered) = blocking(move || Spool::open(spool_config)).await??;
-    if recovered.frames > 0 || recovered.damaged_frames > 0 || recovered.torn_bytes > 0 {
-        tracing::info!(?recovered, "the spool holds what a former run left");
-    }
-    let spool = Arc::new(spool);
+    let (spools, undated) = Spools::open(&config).await?;
     let boot = clock::next_boot(&config.spool.dir).map_err(RunError::Boot)?;
     tracing::info!(gateway = config.name, boot = format!("{boot:016x}"), "running");
 
-    let spool_and_cap = (Arc::clone(&spool), config.spool.bytes_max);
-    let live = Arc::new(Live::new((&config.name, boot), spool_and_cap, recovered));
-    let mut parts = Parts::start(&config, (way, boot), inputs, Arc::clone(&spool), Arc::clone(&live))?;
+    let both = (Arc::clone(&spools.sent), Arc::clone(&spools.undated));
+    let live = Arc::new(Live::new((&config.name, boot), both, spools.recovered));
+    let mut parts = Parts::start(&config, (way, boot), inputs, (spools.clone(), undated), Arc::clone(&live))?;
     let _server = serve_health(&config, &live);
     let notifier = Arc::new(notifier);
     let watching = {
@@ -159,11 +148,10 @@ pub async fn run_hosted(
     let (sealing, sending) = parts.end(Instant::now() + Duration::from_millis(config.drain_ms_max)).await?;
     watching.abort();
 
-    let closing = Arc::clone(&spool);
-    if let Err(error) = blocking(move || closing.close()).await? {
-        tracing::error!(%error, "the spool's last fsync failed; a power cut now may lose its newest frames");
-    }
-    Ok(Summary::new((config.name, boot), sealing, sending, (recovered, spool.state()), sources_ended))
+    spools.close().await?;
+    let (spool, undated) = spools.states();
+    let spools = (spools.recovered, spool, undated);
+    Ok(Summary::new((config.name, boot), (sealing, sending), spools, sources_ended))
 }
 
 /// A gateway that cannot show how it is doing still does its work.

@@ -137,7 +137,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
     use crate::health::live::SILENT_MAX;
-    use crate::spool::{Spool, SpoolConfig, WhenFull};
+    use crate::spool::{Recovered, Spool, SpoolConfig, WhenFull};
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::thread;
 
@@ -183,9 +183,12 @@ mod tests {
             segment_bytes_max: 1 << 16,
             fsync_interval_ms: 0,
             when_full: WhenFull::Refuse,
+            live_share_percent: 20,
+            live_lag_ms_max: 30_000,
         };
-        let (spool, recovered) = Spool::open(spool).unwrap();
-        let live = Arc::new(Live::new(("gw", 1), (Arc::new(spool), 1 << 20), recovered));
+        let undated = SpoolConfig { dir: dir.path().join("undated"), ..spool.clone() };
+        let [spool, undated] = [spool, undated].map(|config| Arc::new(Spool::open(config).unwrap().0));
+        let live = Arc::new(Live::new(("gw", 1), (spool, undated), Recovered::default()));
         let path = dir.path().join("notify");
         let manager = UnixDatagram::bind(&path).unwrap();
         manager.set_nonblocking(true).unwrap();

@@ -3,6 +3,8 @@
 //! Each part hears of its own end through a phase of its own, so that one source or the uplink can be
 //! ended and started anew, by the very same protocol as at shutdown, while the others go on.
 
+mod spools;
+
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
@@ -14,22 +16,26 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::RunError;
+use crate::batcher::undated::Undated;
 use crate::batcher::{Batcher, Judging};
+use crate::clock::Clock;
 use crate::config::{Config, UplinkConfig};
 use crate::health::{Live, Sealing, Sending};
 use crate::phase::Phase;
-use crate::source::{CHUNKS_MAX, Sources};
+use crate::source::{CHUNKS_MAX, Input, Sources};
 use crate::spool::Spool;
 use crate::uplink::lake::Lake;
 use crate::uplink::mqtt::Mqtt;
 use crate::uplink::tls::TlsError;
 use crate::uplink::{self, BackoffConfig};
-use crate::{Input, RunError, blocking};
+
+pub(crate) use spools::Spools;
 
 /// The open batch is built on its thread's stack before it moves to the heap.
 const BATCHER_STACK_BYTES: usize = 16 << 20;
 
-/// Sources, batcher, uplink and the spool's syncer, at work.
+/// Sources, batcher, uplink and the spools' syncer, at work.
 pub(crate) struct Parts {
     sources: Sources,
     judging: watch::Sender<Judging>,
@@ -47,7 +53,7 @@ impl Parts {
         config: &Config,
         (way, boot): (Way, u64),
         inputs: Vec<Input>,
-        spool: Arc<Spool>,
+        (spools, undated): (Spools, Undated),
         live: Arc<Live>,
     ) -> Result<Self, RunError> {
         let (chunks, received) = mpsc::channel(CHUNKS_MAX);
@@ -56,18 +62,21 @@ impl Parts {
             watch::Sender::new(Judging { batch: config.batch.clone(), range: config.range.clone() });
         let (batcher_phase, phases) = watch::channel(Phase::Running);
         let batcher = {
-            let (judging, spool, live) = (judging.subscribe(), Arc::clone(&spool), Arc::clone(&live));
+            let (judging, live) = (judging.subscribe(), Arc::clone(&live));
             let (name, state_dir) = (config.name.clone(), config.spool.dir.clone());
+            let (spool, clock) = (Arc::clone(&spools.sent), config.clock.clone());
             batcher_thread(Handle::current(), move || {
                 let Judging { batch, range } = judging.borrow().clone();
-                let batcher = Batcher::new((&name, boot), batch, range, spool, state_dir)?;
+                let clock = (Clock::system(&clock, &state_dir), state_dir);
+                let batcher = Batcher::new((&name, boot), batch, range, (spool, undated), clock)?;
                 let counts = live.sealing.clone();
                 Ok(async move { live.batcher.beside(batcher.run(received, phases, judging, counts)).await })
             })?
         };
+        let spool = Arc::clone(&spools.sent);
         let uplink = RunningUplink::start(way, config.backoff, &spool, &live);
         let fsync_interval = Duration::from_millis(config.spool.fsync_interval_ms);
-        let syncer = tokio::spawn(sync_every(fsync_interval, Arc::clone(&spool)));
+        let syncer = tokio::spawn(spools.sync_every(fsync_interval));
         Ok(Self { sources, judging, batcher_phase, batcher, uplink, syncer, spool, live })
     }
 
@@ -164,16 +173,4 @@ where
     Ok(waiter.spawn_blocking(move || {
         thread.join().unwrap_or_else(|_| Err(io::Error::other("the batcher panicked").into()))
     }))
-}
-
-/// Group fsync; with an interval of 0 each append syncs, and only the cursor is left to write.
-async fn sync_every(interval: Duration, spool: Arc<Spool>) {
-    let interval = if interval.is_zero() { Duration::from_secs(1) } else { interval };
-    loop {
-        tokio::time::sleep(interval).await;
-        let syncing = Arc::clone(&spool);
-        if let Ok(Err(error)) = blocking(move || syncing.sync()).await {
-            tracing::error!(%error, "fsync of the spool failed; what was appended since the last one is in doubt");
-        }
-    }
 }

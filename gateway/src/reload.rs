@@ -84,6 +84,7 @@ fn settle(old: &Config, mut new: Config) -> Config {
     for key in needs_restart(old, &new) {
         tracing::warn!(key, "this change needs a restart; the old setting stays");
     }
+    new.clock.clone_from(&old.clock);
     new.spool.clone_from(&old.spool);
     new.health.clone_from(&old.health);
     // Standard input is read once; a second reader would take lines from the first.
@@ -105,6 +106,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let stdin = |config: &Config| config.sources.iter().find(|source| is_stdin(source)).cloned();
     [
         ("name", old.name != new.name),
+        ("clock", old.clock != new.clock),
         ("spool", old.spool != new.spool),
         ("health.listen", old.health != new.health),
         ("source of kind \"ndjson\"", stdin(old) != stdin(new)),

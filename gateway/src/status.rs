@@ -104,7 +104,7 @@ fn ask(mut socket: impl Read + Write) -> io::Result<String> {
 
 /// The status as a few lines; `before` is an earlier one of the same run, for the rates.
 pub fn text(now: &Snapshot, before: Option<&Snapshot>) -> String {
-    let Snapshot { readings, spool, uplink, .. } = now;
+    let Snapshot { readings, clock, spool, flash, uplink, .. } = now;
     let mut text = format!("gateway {}  boot {}  up {}\n\n", now.gateway, now.boot, span(now.uptime_ms));
     let mut line = |name: &str, value: String| {
         // Writing to a string cannot fail.
@@ -138,6 +138,13 @@ pub fn text(now: &Snapshot, before: Option<&Snapshot>) -> String {
     line("confirmed", format!("{} readings{}", readings.acked, rate(|of| of.readings.acked)));
     let drops: Vec<_> = readings.dropped.iter().map(|(cause, count)| format!("{cause} {count}")).collect();
     line("dropped", format!("{} readings ({})", readings.dropped.values().sum::<u64>(), drops.join(", ")));
+    let held = match clock.held_readings {
+        0 => String::new(),
+        held => format!(", {held} readings wait for it"),
+    };
+    line("clock", format!("{}, {} steps{held}", if clock.set { "set" } else { "NOT SET" }, clock.steps));
+    let each = flash.bytes_per_reading().map_or(String::new(), |each| format!(", {each:.1} bytes a reading"));
+    line("flash", format!("{} written{each}, {} fsyncs", bytes(flash.bytes_written), flash.fsyncs));
     line("memory", bytes(now.resident_bytes));
     for problem in &now.problems {
         let _ = write!(text, "\nPROBLEM: {problem}");
@@ -165,9 +172,15 @@ mod tests {
         now.uptime_ms = 3_000;
         now.readings.produced = 350;
         now.spool.bytes_max = 3_000;
+        now.clock.held_readings = 12;
+        now.flash.bytes_written = 4_096;
+        now.flash.readings_appended = 2_048;
+        now.flash.fsyncs = 3;
         now.spool.bytes = 1_000;
         let said = text(&now, Some(&before));
         assert!(said.contains("350 readings  125.0/s") && said.contains("NOT CONNECTED"), "{said}");
+        assert!(said.contains("clock     NOT SET, 0 steps, 12 readings wait for it\n"), "{said}");
+        assert!(said.contains("flash     4.0 KiB written, 2.0 bytes a reading, 3 fsyncs\n"), "{said}");
         assert!(said.contains("[##########....................]"), "{said}");
         before.boot = "2".into();
         assert!(!text(&now, Some(&before)).contains("/s"), "another run gives no rate");

@@ -105,6 +105,8 @@ async fn trial<F: Future<Output = World>>(
         dir: world.dir.path().join("spool"),
         bytes_max: 1 << 24,
         segment_bytes_max: 16_384,
+        live_share_percent: 20,
+        live_lag_ms_max: 30_000,
         fsync_interval_ms: 1_000,
         when_full: WhenFull::Refuse,
     });

@@ -72,6 +72,8 @@ impl World {
             segment_bytes_max: 1 << 20,
             fsync_interval_ms: 1_000,
             when_full: WhenFull::Refuse,
+            live_share_percent: 20,
+            live_lag_ms_max: 30_000,
         });
         let spool = spool.unwrap().0;
         for (seq, readings) in (0..).zip(frames) {

@@ -8,13 +8,10 @@ use rustix::fs::statvfs;
 
 use super::Report;
 use crate::health::page::bytes;
-use crate::spool::SpoolConfig;
+use crate::spool::{FORMAT, SpoolConfig};
 
 /// Written and removed to see whether the directory takes a file.
 const PROBE: &str = "doctor.tmp";
-
-/// The newest format of a spool that this program reads, as its file `version` says it.
-const SPOOL_FORMAT: u64 = 1;
 
 /// Looks at the spool's directory; `true` if a gateway runs on it.
 pub(super) fn check(report: &mut Report, spool: &SpoolConfig) -> bool {
@@ -30,10 +27,10 @@ pub(super) fn check(report: &mut Report, spool: &SpoolConfig) -> bool {
     }
     let version =
         fs::read_to_string(dir.join("version")).ok().and_then(|text| text.trim().parse::<u64>().ok());
-    if let Some(format) = version.filter(|format| *format > SPOOL_FORMAT) {
+    if let Some(format) = version.filter(|format| *format > FORMAT) {
         report.fail(
             "spool",
-            format!("{} is of format {format}, this program reads up to {SPOOL_FORMAT}", dir.display()),
+            format!("{} is of format {format}, this program reads up to {FORMAT}", dir.display()),
             "a newer ingot-gateway wrote it: install that one again, or let it drain the spool first",
         );
         return false;
@@ -114,7 +111,7 @@ fn in_words(dir: &Path, error: &io::Error) -> (String, String) {
     let dir = dir.display();
     match error.kind() {
         io::ErrorKind::PermissionDenied => (
-            format!("{dir}: {} may not write here", super::sources::user()),
+            format!("{dir}: {} may not write here", super::device::user()),
             format!("run doctor as the gateway's user; if it is that, `chown` {dir} to it"),
         ),
         io::ErrorKind::ReadOnlyFilesystem => (
@@ -145,6 +142,8 @@ mod tests {
             segment_bytes_max: 1 << 16,
             fsync_interval_ms: 0,
             when_full: WhenFull::Refuse,
+            live_share_percent: 20,
+            live_lag_ms_max: 30_000,
         }
     }
 

@@ -276,7 +276,7 @@ async fn probe(report: &mut Report, client: &Mqtt, mqtt: &MqttConfig, gateway: &
     let today_ms = clock::now_ms().div_euclid(86_400_000) * 86_400_000;
     let mut bytes = Vec::new();
     match Batch::<1, 1, 4_096>::new(gateway, 0) {
-        Ok(mut batch) => batch.seal(today_ms, |piece| bytes.extend_from_slice(piece)),
+        Ok(mut batch) => batch.seal(today_ms, 0, |piece| bytes.extend_from_slice(piece)),
         Err(error) => {
             report.fail("publish", format!("the gateway's name: {error}"), "mend name");
             return None;

@@ -1,128 +1,138 @@
-//! What the sources read from: are the device files there, and may this user open them?
+//! What the sources read from, a finding each: device files, thermometers, brokers, Modbus devices.
 
-use std::fs;
-use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use rustix::process::{getegid, geteuid, getgroups};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
-use super::Report;
+use super::{Report, device};
 use crate::config::SourceConfig;
 use crate::source::i2c::Bus;
+use crate::source::modbus::ModbusBus;
+use crate::source::mqtt::{self, MqttSourceConfig};
+use crate::source::w1::{self, W1Config};
 
-pub(super) fn check(report: &mut Report, sources: &[SourceConfig]) {
+/// Longest wait for a connection to a broker or a Modbus device.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// `running`: a gateway reads from them now.
+pub(super) async fn check(report: &mut Report, sources: &[SourceConfig], running: bool) {
     if sources.is_empty() {
         report.warn("source", "there is none", "add a [[source]]");
     }
     for source in sources {
-        match device(source) {
-            Some(path) => open(report, &path),
-            None => report.ok("source", summary(source)),
+        match source {
+            SourceConfig::Ndjson { .. } => report.ok("source", "readings on standard input"),
+            SourceConfig::I2c(i2c) => match &i2c.bus {
+                Bus::Linux(path) => device::open(report, path),
+                Bus::Simulated { .. } => report.ok("source", i2c.bus.to_string()),
+            },
+            SourceConfig::Serial(serial) => device::serial(report, &serial.path),
+            SourceConfig::Mqtt(mqtt) => broker(report, mqtt).await,
+            SourceConfig::Modbus(modbus) => match &modbus.bus {
+                ModbusBus::Rtu { path, .. } => device::serial(report, path),
+                ModbusBus::Tcp { .. } if running => {
+                    report.skip(
+                        "source",
+                        format!("{}: many devices take one connection, the gateway's", modbus.bus),
+                    );
+                }
+                ModbusBus::Tcp { host, port } => reach(report, &modbus.bus.to_string(), host, *port).await,
+            },
+            SourceConfig::W1(w1) => thermometers(report, w1),
         }
     }
 }
 
-/// The device file that a source reads from, if it is one.
-fn device(source: &SourceConfig) -> Option<PathBuf> {
-    match source {
-        SourceConfig::I2c(i2c) => match &i2c.bus {
-            Bus::Linux(path) => Some(path.clone()),
-            Bus::Simulated { .. } => None,
-        },
-        SourceConfig::Ndjson { .. } => None,
-    }
-}
-
-fn summary(source: &SourceConfig) -> String {
-    match source {
-        SourceConfig::Ndjson { .. } => "readings on standard input".into(),
-        SourceConfig::I2c(i2c) => i2c.bus.to_string(),
-    }
-}
-
-fn open(report: &mut Report, path: &Path) {
-    let shown = path.display();
-    match fs::File::options().read(true).write(true).open(path) {
-        Ok(_) => report.ok("source", format!("{shown} can be opened")),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => report.fail(
+/// Its files, and whether it is there. Nobody logs in: the broker would end the gateway's own connection.
+async fn broker(report: &mut Report, config: &MqttSourceConfig) {
+    match mqtt::open(config.clone()) {
+        Ok(_) => reach(report, &config.address(), &config.host, config.port).await,
+        Err(error) => report.fail(
             "source",
-            format!("{shown} is not there"),
-            "is the device plugged in? for I2C: `raspi-config` or `modprobe i2c-dev`; names: `ls /dev`",
+            format!("{}: {error}", config.address()),
+            "mend password_file or ca of this source; the gateway's user must be able to read them",
         ),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            let (what, todo) = denied(path);
-            report.fail("source", what, todo);
-        }
-        Err(error) => report.fail("source", format!("{shown}: {error}"), "is another program using it?"),
     }
 }
 
-/// Which group would be let in, and whether this user is in it.
-fn denied(path: &Path) -> (String, String) {
-    let user = user();
-    let Ok(found) = fs::metadata(path) else {
-        return (
-            format!("{} is in a directory that {user} may not enter", path.display()),
-            "`chmod` the directory".into(),
-        );
+async fn reach(report: &mut Report, what: &str, host: &str, port: u16) {
+    let why = match timeout(CONNECT_MAX, TcpStream::connect((host, port))).await {
+        Ok(Ok(_)) => return report.ok("source", format!("{what} accepts connections")),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("no answer within {} s", CONNECT_MAX.as_secs()),
     };
-    let group = group_name(found.gid()).unwrap_or_else(|| found.gid().to_string());
-    let groups = getgroups().unwrap_or_default();
-    let member = getegid().as_raw() == found.gid() || groups.iter().any(|gid| gid.as_raw() == found.gid());
-    let what = format!(
-        "{} may not be opened by {user}: it is the group {group}'s (mode {:o})",
-        path.display(),
-        found.mode() & 0o777
+    report.fail(
+        "source",
+        format!("{what}: {why}"),
+        "is it on, and are host and port right? `ip route` and `ping` show the way to it",
     );
-    let todo = if member {
-        format!("`chmod g+rw {}`, by a udev rule so that it stays", path.display())
-    } else {
-        format!("`usermod -aG {group} <the gateway's user>`, then restart it")
+}
+
+fn thermometers(report: &mut Report, config: &W1Config) {
+    let dir = config.dir.display();
+    let found = match w1::found(&config.dir) {
+        Ok(found) => found,
+        Err(error) => {
+            return report.fail(
+                "source",
+                format!("1-Wire {dir}: {error}"),
+                "switch 1-Wire on: `raspi-config`, or `modprobe w1-gpio w1-therm`",
+            );
+        }
     };
-    (what, todo)
+    let missing: Vec<_> =
+        config.devices.keys().filter(|id| !found.contains(id)).map(String::as_str).collect();
+    if !missing.is_empty() {
+        report.fail("source", format!("1-Wire {dir}: {} not there", missing.join(", ")), WIRING);
+    } else if found.is_empty() {
+        report.warn("source", format!("1-Wire {dir}: no thermometer is there"), WIRING);
+    } else {
+        report.ok("source", format!("1-Wire {dir}: {} thermometers", found.len()));
+    }
 }
 
-/// The user as which this runs.
-pub(super) fn user() -> String {
-    let id = geteuid().as_raw();
-    name_in("/etc/passwd", id).map_or_else(|| format!("user {id}"), |name| format!("user {name}"))
-}
-
-fn group_name(id: u32) -> Option<String> {
-    name_in("/etc/group", id)
-}
-
-/// passwd(5) and group(5) both have the name first and the number third.
-fn name_in(file: &str, id: u32) -> Option<String> {
-    fs::read_to_string(file).ok()?.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(id)).then(|| name.to_owned())
-    })
-}
+const WIRING: &str = "look at the wiring and its pull-up of 4.7 kOhm";
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
     use crate::doctor::Verdict;
+    use crate::source::modbus::ModbusConfig;
 
     #[test]
-    fn missing_and_forbidden_devices_are_told_apart() {
+    fn named_thermometers_that_are_missing_are_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let id = "28-000005e2fdc3";
+        let config = |devices: &[&str]| W1Config {
+            dir: dir.path().into(),
+            period_ms: 1_000,
+            devices: devices.iter().map(|id| ((*id).into(), "shed".into())).collect(),
+        };
         let mut report = Report::default();
-        open(&mut report, Path::new("/dev/no-such-bus"));
-        open(&mut report, Path::new("/dev/null"));
-        assert!(report.findings[0].what.contains("is not there"), "{report}");
-        assert_eq!(report.findings[1].verdict, Verdict::Ok);
-        let (what, todo) = denied(Path::new("/dev/null"));
-        assert!(what.contains("/dev/null") && what.contains("group"), "{what}");
-        assert!(todo.contains("chmod") || todo.contains("usermod"), "{todo}");
+        thermometers(&mut report, &config(&[]));
+        thermometers(&mut report, &config(&[id]));
+        std::fs::create_dir(dir.path().join(id)).unwrap();
+        thermometers(&mut report, &config(&[id]));
+        thermometers(&mut report, &W1Config { dir: "/no/such/bus".into(), ..config(&[]) });
+        let verdicts: Vec<_> = report.findings.iter().map(|finding| finding.verdict).collect();
+        assert_eq!(verdicts, [Verdict::Warn, Verdict::Fail, Verdict::Ok, Verdict::Fail], "{report}");
+        assert!(report.findings[1].what.contains(id), "{report}");
     }
 
-    #[test]
-    fn users_and_groups_have_names() {
-        assert_eq!(name_in("/etc/passwd", 0).as_deref(), Some("root"));
-        assert_eq!(name_in("/etc/passwd", u32::MAX), None);
+    #[tokio::test]
+    async fn a_modbus_device_is_reached_unless_the_gateway_has_it() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let bus = ModbusBus::Tcp { host: "127.0.0.1".into(), port };
+        let sources = [SourceConfig::Modbus(ModbusConfig { bus, timeout_ms: 100, registers: Vec::new() })];
+        let mut report = Report::default();
+        check(&mut report, &sources, false).await;
+        check(&mut report, &sources, true).await;
+        drop(listener);
+        check(&mut report, &sources, false).await;
+        let verdicts: Vec<_> = report.findings.iter().map(|finding| finding.verdict).collect();
+        assert_eq!(verdicts, [Verdict::Ok, Verdict::Skip, Verdict::Fail], "{report}");
     }
 }

@@ -1,26 +1,22 @@
 //! What goes on while a run lasts: the parts publish their counts, whoever asks gets one [`Snapshot`].
 //!
-//! The counts are the ones that the summary is made of at the end; nothing is counted twice. The health
-//! server, the metrics, the page and `ingot-gateway status` all show a snapshot, so they cannot disagree.
+//! The counts are the ones that the summary is made of at the end; nothing is counted twice.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fs;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ingot_agent::Drop;
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use super::snapshot::{ClockSnapshot, FlashSnapshot, Readings, Snapshot, SpoolSnapshot, UplinkSnapshot};
 use super::{Beat, Sealing, Sending};
 use crate::clock;
 use crate::spool::{Recovered, Spool};
 
 /// A part that did not answer for this long is stuck.
 pub const SILENT_MAX: Duration = Duration::from_secs(10);
-
-/// Share of `spool.bytes_max` from which on the spool counts as nearly full, in percent.
-pub const NEARLY_FULL_PERCENT: u64 = 90;
 
 /// From one point of the page's curve to the next.
 pub const POINT_EVERY: Duration = Duration::from_secs(5);
@@ -34,7 +30,7 @@ pub struct Live {
     boot: u64,
     started: Instant,
     spool: Arc<Spool>,
-    spool_bytes_max: u64,
+    undated: Arc<Spool>,
     recovered: Recovered,
     /// The batcher publishes here.
     pub sealing: watch::Sender<Sealing>,
@@ -58,97 +54,11 @@ pub struct Point {
     pub acked: u64,
 }
 
-/// A run at one moment; also the JSON of `/health`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Snapshot {
-    /// The program's version.
-    pub version: String,
-    /// The gateway's name.
-    pub gateway: String,
-    /// This run, 16 hex digits.
-    pub boot: String,
-    /// When this was taken: milliseconds since 1970-01-01 UTC.
-    pub at_ms: i64,
-    /// Since the start, in milliseconds.
-    pub uptime_ms: u64,
-    /// What puts readings in danger, in words; with any of these `/health` answers 503.
-    pub problems: Vec<String>,
-    /// What a person may want to know and the gateway can live with, in words.
-    pub notes: Vec<String>,
-    /// Readings on their way.
-    pub readings: Readings,
-    /// Frames sealed in this run, and their bytes.
-    pub sealed_frames: u64,
-    /// Bytes of them.
-    pub sealed_bytes: u64,
-    /// What waits on disk.
-    pub spool: SpoolSnapshot,
-    /// The way to the cloud.
-    pub uplink: UplinkSnapshot,
-    /// Memory that the process holds, in bytes; 0 where the system does not tell.
-    pub resident_bytes: u64,
-}
-
-/// Readings on their way through the gateway.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Readings {
-    /// Offered by sources, the malformed ones too.
-    pub produced: u64,
-    /// Given up, by cause.
-    pub dropped: BTreeMap<String, u64>,
-    /// In sealed frames.
-    pub sealed: u64,
-    /// In confirmed frames, those of former runs too.
-    pub acked: u64,
-    /// Lost: the disk refused them to the end.
-    pub not_saved: u64,
-}
-
-/// What waits on disk.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct SpoolSnapshot {
-    /// Frames not yet confirmed.
-    pub frames: u64,
-    /// Readings in them.
-    pub readings: u64,
-    /// Bytes of the segment files.
-    pub bytes: u64,
-    /// Their cap.
-    pub bytes_max: u64,
-    /// Age of the oldest frame since it was sealed, in milliseconds; none when the spool is empty.
-    pub oldest_age_ms: Option<u64>,
-    /// Frames that former runs left.
-    pub recovered_frames: u64,
-    /// Damaged frames, stepped over.
-    pub damaged_frames: u64,
-    /// Segments given up after a failed write or fsync.
-    pub poisoned_segments: u64,
-}
-
-/// The way to the cloud.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct UplinkSnapshot {
-    /// Whether there is a connection now.
-    pub connected: bool,
-    /// Why the last one ended or was not made; kept after the next success.
-    pub last_failure: Option<String>,
-    /// Frames sent and not confirmed.
-    pub in_flight: u64,
-    /// Frames confirmed (PUBACK), those of former runs too.
-    pub acked_frames: u64,
-    /// Time since the last confirmation, in milliseconds; none before the first one.
-    pub last_ack_age_ms: Option<u64>,
-    /// Times that the connection could not be made or was lost.
-    pub outages: u64,
-    /// Times that the far end refused a frame.
-    pub refusals: u64,
-}
-
 impl Live {
-    /// Nothing has happened yet.
+    /// Nothing has happened yet. `undated` is the spool of what waits for the clock.
     pub fn new(
         (gateway, boot): (&str, u64),
-        (spool, spool_bytes_max): (Arc<Spool>, u64),
+        (spool, undated): (Arc<Spool>, Arc<Spool>),
         recovered: Recovered,
     ) -> Self {
         Self {
@@ -156,7 +66,7 @@ impl Live {
             boot,
             started: Instant::now(),
             spool,
-            spool_bytes_max,
+            undated,
             recovered,
             sealing: watch::Sender::default(),
             sending: watch::Sender::default(),
@@ -175,7 +85,7 @@ impl Live {
     /// What goes on now. Reads the oldest frame's header from disk.
     pub fn snapshot(&self) -> Snapshot {
         let (sealing, sending) = (*self.sealing.borrow(), self.sending.borrow().clone());
-        let spool = self.spool.state();
+        let (spool, undated) = (self.spool.state(), self.undated.state());
         let now_ms = clock::now_ms();
         let oldest = self.spool.oldest_sealed_ms().ok().flatten();
         let causes = Drop::ALL.iter().map(|cause| (cause.name().to_owned(), sealing.dropped.get(*cause)));
@@ -194,15 +104,33 @@ impl Live {
             },
             sealed_frames: sealing.frames,
             sealed_bytes: sealing.bytes,
+            clock: ClockSnapshot {
+                set: sealing.clock_set,
+                steps: sealing.clock_steps,
+                last_step_ms: sealing.clock_step_ms,
+                held_readings: undated.readings,
+                held_bytes: undated.bytes,
+                held_bytes_max: self.undated.bytes_max(),
+                dated_readings: sealing.dated_readings,
+                undated_readings: sealing.undated_readings,
+            },
             spool: SpoolSnapshot {
                 frames: spool.frames,
                 readings: spool.readings,
                 bytes: spool.bytes,
-                bytes_max: self.spool_bytes_max,
+                bytes_max: self.spool.bytes_max(),
                 oldest_age_ms: oldest.map(|sealed_ms| u64::try_from(now_ms - sealed_ms).unwrap_or(0)),
                 recovered_frames: self.recovered.frames,
                 damaged_frames: self.recovered.damaged_frames.max(spool.damaged_frames),
                 poisoned_segments: spool.poisoned_segments,
+                in_doubt_readings: spool.in_doubt_readings,
+                lost_readings: spool.lost_readings,
+                unreadable_places: spool.unreadable_places,
+            },
+            flash: FlashSnapshot {
+                bytes_written: spool.bytes_written + undated.bytes_written,
+                fsyncs: spool.fsyncs + undated.fsyncs,
+                readings_appended: spool.readings_appended + undated.readings_appended,
             },
             uplink: UplinkSnapshot {
                 connected: sending.link.connected,
@@ -240,44 +168,6 @@ impl Live {
     }
 }
 
-impl Snapshot {
-    /// Says in words what is wrong. A missing connection alone is none of the problems: waiting for it
-    /// is what the spool is for.
-    fn judge(&mut self, silent: &[&str]) {
-        for part in silent {
-            self.problems.push(format!("the {part} does not answer; a disk that hangs is the usual cause"));
-        }
-        let spool = &self.spool;
-        if spool.bytes >= spool.bytes_max / 100 * NEARLY_FULL_PERCENT {
-            self.problems.push(format!(
-                "the spool holds {} of {} bytes; at the cap its policy drops or waits: mend the link or raise spool.bytes_max",
-                spool.bytes, spool.bytes_max
-            ));
-        }
-        if self.readings.not_saved > 0 {
-            self.problems
-                .push(format!("{} readings were lost: the disk refused them", self.readings.not_saved));
-        }
-        if !self.uplink.connected {
-            let why = self.uplink.last_failure.as_deref().unwrap_or("the first try is not over");
-            self.notes.push(format!("not connected, frames wait in the spool: {why}"));
-        }
-        for (count, what) in [
-            (spool.damaged_frames, "damaged frames were stepped over"),
-            (spool.poisoned_segments, "spool segments were given up after a failed write: look at the disk"),
-            (self.uplink.refusals, "times the far end refused a frame"),
-            (
-                self.readings.dropped.get(Drop::SpoolFull.name()).copied().unwrap_or(0),
-                "readings had to make room in a full spool",
-            ),
-        ] {
-            if count > 0 {
-                self.notes.push(format!("{count} {what}"));
-            }
-        }
-    }
-}
-
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
@@ -293,34 +183,6 @@ fn resident_bytes() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn healthy() -> Snapshot {
-        Snapshot {
-            spool: SpoolSnapshot { bytes_max: 1_000, ..SpoolSnapshot::default() },
-            uplink: UplinkSnapshot { connected: true, ..UplinkSnapshot::default() },
-            ..Snapshot::default()
-        }
-    }
-
-    #[test]
-    fn a_missing_connection_is_a_note_and_danger_to_readings_is_a_problem() {
-        let mut snapshot = healthy();
-        snapshot.judge(&[]);
-        assert!(snapshot.problems.is_empty() && snapshot.notes.is_empty(), "{snapshot:?}");
-
-        let mut offline = healthy();
-        offline.uplink.connected = false;
-        offline.uplink.last_failure = Some("no route".into());
-        offline.judge(&[]);
-        assert!(offline.problems.is_empty() && offline.notes[0].contains("no route"));
-
-        let mut bad = healthy();
-        bad.spool.bytes = 950;
-        bad.readings.not_saved = 3;
-        bad.judge(&["batcher"]);
-        assert_eq!(bad.problems.len(), 3, "{bad:?}");
-        assert!(bad.problems[0].contains("batcher") && bad.problems[1].contains("950 of 1000"));
-    }
 
     #[test]
     fn the_process_knows_its_memory() {

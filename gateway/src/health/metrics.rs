@@ -3,7 +3,7 @@
 //! Names follow Prometheus' conventions: base units, `_total` on counters, one help line each. They are
 //! an interface: dashboards and alerts hang on them, so they change only with a line in the changelog.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
 use super::Snapshot;
 
@@ -12,7 +12,7 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// All metrics of a snapshot.
 pub fn text(snapshot: &Snapshot) -> String {
-    let Snapshot { readings, spool, uplink, .. } = snapshot;
+    let Snapshot { readings, clock, spool, flash, uplink, .. } = snapshot;
     let mut text = Text(String::with_capacity(6_000));
     // Names of gateways, causes and versions hold no character that a label must escape.
     text.family("info", "gauge", "The program and its run; always 1.");
@@ -47,6 +47,22 @@ pub fn text(snapshot: &Snapshot) -> String {
     text.counter("frames_sealed_total", "Frames sealed by this run.", snapshot.sealed_frames);
     text.counter("sealed_bytes_total", "Bytes of the frames sealed by this run.", snapshot.sealed_bytes);
 
+    text.gauge("clock_set", "1 if the clock is set, else 0.", u64::from(clock.set));
+    text.counter("clock_steps_total", "Times that the clock was stepped while it was set.", clock.steps);
+    text.gauge("held_readings", "Readings on disk that wait until the clock is set.", clock.held_readings);
+    text.gauge("held_bytes", "Bytes of the segments that they wait in.", clock.held_bytes);
+    text.gauge("held_limit_bytes", "Cap on these segments (clock.held_bytes_max).", clock.held_bytes_max);
+    text.counter(
+        "held_dated_readings_total",
+        "Readings that waited for the clock and went on with their date.",
+        clock.dated_readings,
+    );
+    text.counter(
+        "held_undated_readings_total",
+        "Readings that waited for the clock and went on without a date.",
+        clock.undated_readings,
+    );
+
     text.gauge("spool_frames", "Frames on disk that are not confirmed.", spool.frames);
     text.gauge("spool_readings", "Readings on disk that are not confirmed.", spool.readings);
     text.gauge("spool_bytes", "Bytes of the spool's segments.", spool.bytes);
@@ -66,6 +82,25 @@ pub fn text(snapshot: &Snapshot) -> String {
         "spool_poisoned_segments_total",
         "Segments given up after a failed write or fsync.",
         spool.poisoned_segments,
+    );
+    text.gauge(
+        "spool_in_doubt_readings",
+        "Readings that a failed fsync put in doubt and that are not confirmed.",
+        spool.in_doubt_readings,
+    );
+    text.counter(
+        "spool_lost_readings_total",
+        "Readings that were stored and were damaged when they were to be sent.",
+        spool.lost_readings,
+    );
+    text.gauge("spool_unreadable_places", "Places that wait for the next start.", spool.unreadable_places);
+    text.counter("spool_written_bytes_total", "Bytes handed to the disk.", flash.bytes_written);
+    text.counter("spool_fsyncs_total", "Fsyncs asked of the disk.", flash.fsyncs);
+    text.counter("spool_appended_readings_total", "Readings appended on disk.", flash.readings_appended);
+    text.gauge(
+        "spool_written_bytes_per_reading",
+        "Bytes handed to the disk a reading appended; 0 before the first one.",
+        flash.bytes_per_reading().unwrap_or(0.0),
     );
 
     text.gauge("uplink_connected", "1 if there is a connection, else 0.", u64::from(uplink.connected));
@@ -90,7 +125,7 @@ impl Text {
         let _ = write!(self.0, "# HELP ingot_gateway_{name} {help}\n# TYPE ingot_gateway_{name} {kind}\n");
     }
 
-    fn sample(&mut self, name: &str, labels: &str, value: u64) {
+    fn sample(&mut self, name: &str, labels: &str, value: impl Display) {
         let _ = writeln!(self.0, "ingot_gateway_{name}{labels} {value}");
     }
 
@@ -99,7 +134,7 @@ impl Text {
         self.sample(name, "", value);
     }
 
-    fn gauge(&mut self, name: &str, help: &str, value: u64) {
+    fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
         self.family(name, "gauge", help);
         self.sample(name, "", value);
     }
@@ -117,7 +152,7 @@ impl Text {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
-    use crate::health::live::{Readings, UplinkSnapshot};
+    use crate::health::snapshot::{ClockSnapshot, FlashSnapshot, Readings, UplinkSnapshot};
     use std::collections::{BTreeMap, BTreeSet};
 
     /// Reads the text by the format's rules and panics at the first breach; samples by name and labels.
@@ -178,6 +213,8 @@ mod tests {
                 dropped: BTreeMap::from([("range".into(), 2), ("malformed".into(), 0)]),
                 ..Readings::default()
             },
+            clock: ClockSnapshot { set: true, held_readings: 12, ..ClockSnapshot::default() },
+            flash: FlashSnapshot { bytes_written: 75, readings_appended: 10, fsyncs: 2 },
             uplink: UplinkSnapshot { connected: true, ..UplinkSnapshot::default() },
             ..Snapshot::default()
         };
@@ -186,6 +223,8 @@ mod tests {
         assert_eq!(value("readings_total"), Some(10.0));
         assert_eq!(value("readings_dropped_total{cause=\"range\"}"), Some(2.0));
         assert_eq!(value("uptime_seconds"), Some(1.05));
+        assert_eq!((value("clock_set"), value("held_readings")), (Some(1.0), Some(12.0)));
+        assert_eq!(value("spool_written_bytes_per_reading"), Some(7.5));
         assert_eq!((value("uplink_connected"), value("healthy")), (Some(1.0), Some(1.0)));
         assert_eq!(value("uplink_last_puback_timestamp_seconds"), None);
         assert_eq!(value("info{version=\"1.2.3\",gateway=\"gw-1\",boot=\"00000000000000ff\"}"), Some(1.0));

@@ -17,7 +17,7 @@ td{border-color:#333}.bad{color:#ff6b7d}.note{color:#e0b050}}";
 
 /// A run as a page. `points` is the curve of the last minutes.
 pub fn html(snapshot: &Snapshot, points: &[Point]) -> String {
-    let Snapshot { readings, spool, uplink, .. } = snapshot;
+    let Snapshot { readings, clock, spool, flash, uplink, .. } = snapshot;
     let mut body = format!("<h1>{}</h1>", escape(&snapshot.gateway));
     for (class, lines) in [("bad", &snapshot.problems), ("note", &snapshot.notes)] {
         for line in lines {
@@ -48,6 +48,15 @@ pub fn html(snapshot: &Snapshot, points: &[Point]) -> String {
     row("frames waiting", &spool.frames.to_string());
     row("readings waiting", &spool.readings.to_string());
     row("oldest frame", &spool.oldest_age_ms.map_or("none".into(), |age| format!("{} old", span(age))));
+    row("clock", if clock.set { "set" } else { "not set" });
+    row("clock steps", &clock.steps.to_string());
+    row("readings waiting for the clock", &clock.held_readings.to_string());
+    row("bytes written", &bytes(flash.bytes_written));
+    row(
+        "bytes written a reading",
+        &flash.bytes_per_reading().map_or("none yet".into(), |bytes| format!("{bytes:.1}")),
+    );
+    row("fsyncs", &flash.fsyncs.to_string());
     row("memory", &bytes(snapshot.resident_bytes));
     row("running for", &span(snapshot.uptime_ms));
     row("boot", &snapshot.boot);
@@ -154,6 +163,7 @@ mod tests {
         let point = |uptime_ms, produced| Point { uptime_ms, produced, acked: 0 };
         let page = html(&snapshot, &[point(0, 0), point(5_000, 50), point(10_000, 200)]);
         assert!(page.contains("&lt;script&gt;") && !page.contains("<script"));
+        assert!(page.contains("<tr><td>clock</td><td>not set</td></tr>"), "{page}");
         assert!(page.contains("2.0 KiB of 4.0 KiB (50.0 %)"), "{page}");
         assert!(page.contains("produced 30.0 (grey)") && page.contains("0.0,80.0 600.0,0.0"), "{page}");
     }

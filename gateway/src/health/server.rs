@@ -292,9 +292,12 @@ mod tests {
             segment_bytes_max: 1 << 16,
             fsync_interval_ms: 0,
             when_full: WhenFull::Refuse,
+            live_share_percent: 20,
+            live_lag_ms_max: 30_000,
         };
-        let (spool, _) = Spool::open(config).unwrap();
-        Arc::new(Live::new(("gw-1", 7), (Arc::new(spool), 1 << 20), Recovered::default()))
+        let undated = SpoolConfig { dir: dir.join("undated"), ..config.clone() };
+        let [spool, undated] = [config, undated].map(|config| Arc::new(Spool::open(config).unwrap().0));
+        Arc::new(Live::new(("gw-1", 7), (spool, undated), Recovered::default()))
     }
 
     async fn ask(live: &Arc<Live>, request: &[u8]) -> String {

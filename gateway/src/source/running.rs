@@ -1,14 +1,12 @@
 //! The sources at work: each a task that can be ended alone, so that a change of one leaves the others.
 
-use tokio::io::{AsyncBufRead, BufReader};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{self, JoinHandle};
 use tokio::time::Instant;
 
-use super::{Chunk, Outlet, i2c, ndjson};
+use super::{Chunk, Input, Outlet, StartError, ndjson};
 use crate::config::{LINE_BYTES_MAX, SourceConfig};
 use crate::phase::Phase;
-use crate::{Input, RunError};
 
 /// All sources of a run.
 pub struct Sources {
@@ -34,7 +32,7 @@ impl Sources {
         configs: &[SourceConfig],
         inputs: Vec<Input>,
         chunks: mpsc::Sender<Chunk>,
-    ) -> Result<Self, RunError> {
+    ) -> Result<Self, StartError> {
         let mut sources = Self { running: Vec::new(), chunks };
         for config in configs {
             let started = sources.open(config)?;
@@ -42,7 +40,7 @@ impl Sources {
         }
         for input in inputs {
             let (phase, outlet) = sources.outlet();
-            let task = task::spawn(read_ndjson(input, LINE_BYTES_MAX, outlet));
+            let task = task::spawn(ndjson::run(input, LINE_BYTES_MAX, outlet));
             sources.running.push(Source { config: None, phase, task: Some(task) });
         }
         Ok(sources)
@@ -94,21 +92,9 @@ impl Sources {
         self.end().await;
     }
 
-    fn open(&self, config: &SourceConfig) -> Result<Source, RunError> {
+    fn open(&self, config: &SourceConfig) -> Result<Source, StartError> {
         let (phase, outlet) = self.outlet();
-        let task = match config {
-            SourceConfig::Ndjson { line_bytes_max } => {
-                let stdin = BufReader::with_capacity(1 << 16, tokio::io::stdin());
-                task::spawn(read_ndjson(stdin, *line_bytes_max, outlet))
-            }
-            SourceConfig::I2c(i2c) => {
-                let opened = i2c::open(i2c.clone()).map_err(|error| RunError::Source {
-                    what: i2c.bus.to_string(),
-                    why: error.to_string(),
-                })?;
-                task::spawn_blocking(move || opened.run(&outlet))
-            }
-        };
+        let task = super::open(config, outlet)?;
         Ok(Source { config: Some(config.clone()), phase, task: Some(task) })
     }
 
@@ -129,18 +115,13 @@ impl Source {
     }
 }
 
-async fn read_ndjson(reader: impl AsyncBufRead + Unpin, line_bytes_max: usize, outlet: Outlet) {
-    if let Err(error) = ndjson::read(reader, line_bytes_max, outlet).await {
-        tracing::error!(%error, "a source of NDJSON broke off");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
     use crate::source::i2c::{Bus, Chip, I2cConfig, SensorConfig};
     use std::time::Duration;
+    use tokio::io::BufReader;
     use tokio::time::timeout;
 
     fn bus(device: &str) -> SourceConfig {
