@@ -60,7 +60,7 @@ impl Notifier {
     }
 
     /// Does the work before the gateway is ready, and asks for more time as long as it lasts: reading a
-    /// large spool whose counts are gone takes a slow card minutes. After [`START_MAX`] no more.
+    /// large spool whose counts are gone takes a slow card minutes. After an hour no more: such a start hangs.
     pub async fn starting<T>(&self, what: &str, work: impl Future<Output = T>) -> T {
         self.status(what);
         let mut work = pin!(work);

@@ -1,4 +1,4 @@
-//! The health server: listens, reads one request a connection, and answers as [`http`](super::http) says.
+//! The health server: listens, reads one request a connection, and answers as module `http` says.
 //!
 //! It reads numbers and writes text; nothing can be changed through it. It listens on a unix socket in
 //! the spool's directory, or on a loopback address, so that nothing is reachable from the network unless
