@@ -44,6 +44,15 @@ pub use store::DISK_RETRY;
 /// The clock is looked at this often, and before each chunk.
 pub const CLOCK_LOOK: Duration = Duration::from_secs(1);
 
+/// What a reload may change while the batcher runs.
+#[derive(Clone, Debug)]
+pub struct Judging {
+    /// When a batch is sealed.
+    pub batch: BatchConfig,
+    /// What is known of the channels.
+    pub range: RangeTable,
+}
+
 /// Seals what sources offer; see [`Batcher::run`].
 pub struct Batcher {
     gateway: String,
@@ -91,15 +100,20 @@ impl Batcher {
     }
 
     /// Takes chunks until all sources are gone, then seals the rest. Blocks its thread on the disk.
+    ///
+    /// New `judging` takes effect with the next chunk; the open batch goes on. Publishes its counts in `live`.
     pub async fn run(
         mut self,
         mut chunks: mpsc::Receiver<Chunk>,
         mut phase: watch::Receiver<Phase>,
+        mut judging: watch::Receiver<Judging>,
+        live: watch::Sender<Sealing>,
     ) -> Sealing {
         let mut clock_look = tokio::time::interval(CLOCK_LOOK);
         clock_look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.look(&mut phase).await;
         loop {
+            live.send_replace(self.done);
             let due = self.open().since.map(|since| since + self.age_max());
             let dates = self.undated.has_dates();
             tokio::select! {
@@ -111,11 +125,15 @@ impl Batcher {
                     self.look(&mut phase).await;
                     self.seal(&mut phase).await;
                 }
+                Ok(()) = judging.changed() => {
+                    Judging { batch: self.config, range: self.range } = judging.borrow_and_update().clone();
+                }
                 _ = clock_look.tick() => self.look(&mut phase).await,
                 () = std::future::ready(()), if dates => self.pass_on_dated(&mut phase).await,
             }
         }
         self.end(&mut phase).await;
+        live.send_replace(self.done);
         self.done
     }
 
@@ -132,7 +150,6 @@ impl Batcher {
             self.pass_on_dated(phase).await;
         }
         self.clock.close();
-        self.done.clock_set = self.clock.judge().booted_ms().is_some();
     }
 
     async fn take(&mut self, chunk: Chunk, phase: &mut watch::Receiver<Phase>) {
@@ -177,6 +194,7 @@ impl Batcher {
         if news != News::Same && self.open().since.is_some() {
             self.seal(phase).await;
         }
+        self.done.clock_set = self.clock.judge().booted_ms().is_some();
         self.done.clock_steps = self.clock.judge().steps();
         self.done.clock_step_ms = self.clock.judge().step_ms();
         let Some(booted_ms) = self.clock.judge().booted_ms() else {

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 use crate::clock::ClockConfig;
+use crate::health::server::Listen;
 use crate::range::RangeTable;
 use crate::source::i2c::I2cConfig;
 use crate::source::modbus::ModbusConfig;
@@ -46,6 +47,8 @@ pub struct Config {
     pub uplink: UplinkConfig,
     /// How long to wait after a failure there.
     pub backoff: BackoffConfig,
+    /// Where it shows how it is doing.
+    pub health: Listen,
 }
 
 /// One source of readings.
@@ -150,11 +153,11 @@ impl Config {
 
     /// The settings as they take effect, defaults filled in; names of files, never their content.
     pub fn effective(&self) -> String {
-        let Self { name, drain_ms_max, sources, range, batch, clock, spool, uplink, backoff } = self;
+        let Self { name, drain_ms_max, sources, range, batch, clock, spool, uplink, backoff, health } = self;
         let sources: Vec<_> = sources.iter().map(|source| format!("source: {source:?}\n")).collect();
         format!(
             "name: {name}\ndrain_ms_max: {drain_ms_max}\n{}range: {} channels\nbatch: {batch:?}\nclock: {clock:?}\n\
-             spool: {spool:?}\nuplink: {uplink:?}\nuplink backoff: {backoff:?}\n",
+             spool: {spool:?}\nuplink: {uplink:?}\nuplink backoff: {backoff:?}\nhealth: {health:?}\n",
             sources.concat(),
             range.len(),
         )

@@ -1,12 +1,28 @@
 //! What a run did, in numbers that add up: produced = sealed + dropped at the edge + not saved.
+//!
+//! While it goes on: [`live`] holds the numbers, [`snapshot`] is one look at them, [`server`] answers with them as [`metrics`] for
+//! Prometheus, as JSON, and as a [`page`] for people.
+
+mod beat;
+pub mod live;
+pub mod metrics;
+pub mod page;
+pub mod server;
+pub mod snapshot;
 
 use std::fmt;
+use std::sync::Arc;
 
 use ingot_agent::Drop;
 use serde::Serialize;
+use tokio::time::Instant;
 
 use crate::drops::Drops;
 use crate::spool::{Recovered, SpoolState};
+
+pub use beat::Beat;
+pub use live::Live;
+pub use snapshot::Snapshot;
 
 /// The batcher's counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,7 +54,7 @@ pub struct Sealing {
 }
 
 /// The uplink's counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sending {
     /// Frames that the far end confirmed.
     pub acked_frames: u64,
@@ -48,6 +64,21 @@ pub struct Sending {
     pub refusals: u64,
     /// Times that the connection could not be made or was lost.
     pub outages: u64,
+    /// How the connection stands.
+    pub link: Link,
+}
+
+/// How the uplink's connection stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Link {
+    /// Whether there is one.
+    pub connected: bool,
+    /// Frames sent and not confirmed.
+    pub in_flight: usize,
+    /// When the far end last confirmed a frame.
+    pub last_ack: Option<Instant>,
+    /// Why the last connection ended or was not made.
+    pub failure: Option<Arc<str>>,
 }
 
 /// What is said at the end of a run; also its JSON form.
@@ -110,10 +141,8 @@ pub struct Summary {
 impl Summary {
     pub(crate) fn new(
         (gateway, boot): (String, u64),
-        sealing: Sealing,
-        sending: Sending,
-        (recovered, spool): (Recovered, SpoolState),
-        undated: SpoolState,
+        (sealing, sending): (Sealing, Sending),
+        (recovered, spool, undated): (Recovered, SpoolState, SpoolState),
         sources_ended: bool,
     ) -> Self {
         Self {

@@ -11,6 +11,7 @@ pub mod mqtt;
 pub mod ndjson;
 mod notice;
 pub mod port;
+mod running;
 pub mod serial;
 pub mod w1;
 
@@ -19,12 +20,14 @@ use std::time::Duration;
 use ingot_agent::{Drop, Quality};
 use tokio::io::{AsyncBufRead, BufReader};
 use tokio::sync::{mpsc, watch};
-use tokio::task::{JoinHandle, JoinSet, spawn, spawn_blocking};
+use tokio::task::{JoinHandle, spawn, spawn_blocking};
 
 use crate::clock;
-use crate::config::{LINE_BYTES_MAX, SourceConfig};
+use crate::config::SourceConfig;
 use crate::drops::Drops;
 use crate::phase::{Phase, intake_stops};
+
+pub use running::Sources;
 
 /// A further reader of NDJSON readings, beside the configured sources.
 pub type Input = Box<dyn AsyncBufRead + Send + Unpin>;
@@ -131,30 +134,10 @@ impl StartError {
     }
 }
 
-/// Starts every source; `inputs` are read as NDJSON beside the configured ones.
+/// Starts one source, in a task or thread of its own.
 ///
 /// # Errors
-/// One of them cannot be opened for good.
-pub fn start(
-    configs: &[SourceConfig],
-    inputs: Vec<Input>,
-    outlet: Outlet,
-) -> Result<JoinSet<()>, StartError> {
-    let configured = configs.iter().map(|config| open(config, outlet.clone()));
-    let mut tasks = configured.collect::<Result<Vec<_>, _>>()?;
-    tasks.extend(inputs.into_iter().map(|input| spawn(ndjson::run(input, LINE_BYTES_MAX, outlet.clone()))));
-    let mut sources = JoinSet::new();
-    for task in tasks {
-        sources.spawn(async {
-            if let Err(error) = task.await {
-                tracing::error!(%error, "a source failed");
-            }
-        });
-    }
-    Ok(sources)
-}
-
-/// Starts one source, in a task or thread of its own.
+/// It cannot be opened for good.
 fn open(config: &SourceConfig, outlet: Outlet) -> Result<JoinHandle<()>, StartError> {
     Ok(match config.clone() {
         SourceConfig::Ndjson { line_bytes_max } => {

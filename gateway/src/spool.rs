@@ -27,6 +27,7 @@ mod counts;
 mod cursor;
 pub mod directory;
 mod disk;
+mod oldest;
 mod owed;
 mod recover;
 mod segment;
@@ -48,6 +49,7 @@ pub use append::{AppendError, Condemned};
 pub use recover::Recovered;
 pub use segment::{FRAME_BYTES_MAX, Position};
 pub use take::Spooled;
+pub(crate) use version::FORMAT;
 
 use directory::{Directory, Files};
 use disk::Disk;
@@ -245,6 +247,11 @@ impl<D: Directory> Spool<D> {
         };
         let (frames, room) = (Notify::new(), Notify::new());
         Ok((Self { config, disk, inner: Mutex::new(inner), frames, room }, state.found))
+    }
+
+    /// The cap on its segments, in bytes.
+    pub fn bytes_max(&self) -> u64 {
+        self.config.bytes_max
     }
 
     /// Waits until a frame is appended or returned; at most one waiter. May wake without cause.

@@ -119,7 +119,8 @@ async fn trial<F: Future<Output = World>>(
     }
     let (phase, phases) = watch::channel(Phase::Running);
     let backoff = BackoffConfig { base_ms: 20, cap_ms: 200 };
-    let sending = tokio::spawn(drain(world.mqtt(tls), Arc::clone(&spool), backoff, phases));
+    let sending =
+        tokio::spawn(drain(world.mqtt(tls), Arc::clone(&spool), backoff, phases, watch::Sender::default()));
     let world = bad(world).await;
     phase.send_replace(Phase::Draining(Instant::now() + Duration::from_secs(20)));
     let sending = timeout(Duration::from_secs(25), sending).await.unwrap().unwrap();

@@ -1,6 +1,7 @@
 //! Each table of the settings file: its keys, their defaults and what is allowed.
 
 mod clock;
+mod health;
 mod mqtt;
 mod source;
 
@@ -31,8 +32,20 @@ pub(super) fn config(mut keys: Keys<'_>) -> Option<Config> {
     let clock = clock::read(keys.below("clock"));
     let spool = read_spool(keys.below("spool"));
     let (uplink, backoff) = read_uplink(keys.below("uplink"), &name, batch.frame_bytes_max as u64);
+    let health = health::read(keys.below("health"), &spool.dir);
     keys.end();
-    Some(Config { name, drain_ms_max, sources, range: range?, batch, clock, spool, uplink: uplink?, backoff })
+    Some(Config {
+        name,
+        drain_ms_max,
+        sources,
+        range: range?,
+        batch,
+        clock,
+        spool,
+        uplink: uplink?,
+        backoff,
+        health: health?,
+    })
 }
 
 fn read_range(mut keys: Keys<'_>) -> Option<RangeTable> {

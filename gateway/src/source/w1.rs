@@ -135,7 +135,8 @@ impl W1Bus {
     }
 }
 
-fn found(dir: &Path) -> io::Result<Vec<String>> {
+/// Ids of the thermometers that the bus has.
+pub(crate) fn found(dir: &Path) -> io::Result<Vec<String>> {
     let mut ids = Vec::new();
     for entry in fs::read_dir(dir)? {
         let name = entry?.file_name();

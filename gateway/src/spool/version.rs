@@ -8,7 +8,7 @@ use super::directory::Directory;
 use super::disk::Disk;
 
 /// The format that is written, and the newest one read.
-pub(super) const FORMAT: u64 = 1;
+pub(crate) const FORMAT: u64 = 1;
 
 const FILE: &str = "version";
 

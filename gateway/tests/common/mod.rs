@@ -39,8 +39,8 @@ impl Bronze {
     /// Decodes all objects below `lake`; any damage fails the test.
     pub fn read(lake: &Path) -> Self {
         let mut bronze = Self::default();
-        // A kill may leave a temporary file behind; only what bears its name is an object.
-        let is_object = |path: &PathBuf| path.extension() == Some("ingot".as_ref());
+        // A kill may leave a temporary file behind, which is no object.
+        let is_object = |path: &PathBuf| path.extension().is_some_and(|end| end == "ingot");
         for object in objects(&lake.join("bronze")).into_iter().filter(is_object) {
             bronze.add(&mut std::fs::read(&object).unwrap());
         }
