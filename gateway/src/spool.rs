@@ -61,6 +61,9 @@ use segments::Segments;
 use take::Pending;
 use walk::Walk;
 
+/// What a former run left is sent in order with what comes, if it is less than some seconds of a slow link.
+const IN_ORDER_AT_START_BYTES: u64 = 4 << 20;
+
 /// What to do with a new frame when the spool is at its cap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenFull {
@@ -189,6 +192,9 @@ impl<D: Directory> Spool<D> {
         let now = Instant::now();
         if let Some(end) = state.segments.end() {
             owed.appended(end, now);
+            if state.segments.sums().owed.bytes > IN_ORDER_AT_START_BYTES {
+                owed.cut_at_start(end);
+            }
         }
         let doubted = state.segments.sums().doubt.frames > 0 || !state.aside.is_empty();
         let inner = Inner {

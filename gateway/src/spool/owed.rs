@@ -2,7 +2,7 @@
 //!
 //! Normally there is one range, from the first frame never taken to the end, and frames go in the order
 //! of appending. When the end is not reached for longer than a limit (an outage, a slow link), the range
-//! is cut where the spool ends at that moment: what comes from now on is the *live* range, what is before
+//! is cut where the spool ends at that moment (and at a start that finds much): what comes from now on is the *live* range, what is before
 //! it the *backlog*. The live lane gets a share of the bytes sent, measured by deficit, and what one lane
 //! cannot use the other takes. In each lane frames go in the order of appending.
 //!
@@ -17,6 +17,9 @@ use super::segment::{FRAME_BYTES_MAX, Position};
 
 /// Most ranges that cutting leads to; with a limit of 30 s that is 17 hours of a link that is too slow.
 pub(super) const RANGES_MAX: usize = 64;
+
+/// Most ranges that a start cuts once more.
+const RANGES_AT_START_MAX: usize = 8;
 
 /// The share that a lane did not use is kept for one frame of the longest kind, so that a live frame goes
 /// at once and a burst does not stop the backlog.
@@ -119,16 +122,31 @@ impl Owed {
         }
     }
 
+    /// At a start: what a former run left is backlog, and this run's frames are live at once. Not after
+    /// many starts in a row, so that the cuts of later outages find room.
+    pub fn cut_at_start(&mut self, end: Position) {
+        if self.ranges.len() < RANGES_AT_START_MAX {
+            self.cut(end);
+        }
+    }
+
+    fn cut(&mut self, end: Position) {
+        let Some(live) = self.ranges.back_mut() else { return };
+        if live.at < end && self.live_share_percent > 0 {
+            live.end = end;
+            self.ranges.push_back(Range { at: end, end: Position::END });
+            self.mark = None;
+        }
+    }
+
     /// Before a frame is taken: if the live lane is behind for too long, all up to `end` is backlog.
     pub fn cut_if_late(&mut self, end: Position, now: Instant) {
         self.appended(end, now);
         let ranges = self.ranges.len();
-        let (Some(live), Some((_, since))) = (self.ranges.back_mut(), self.mark) else { return };
+        let Some((_, since)) = self.mark else { return };
         let late = now.saturating_duration_since(since) >= self.lag_max * ranges as u32;
-        if late && live.at < end && self.live_share_percent > 0 && ranges < RANGES_MAX {
-            live.end = end;
-            self.ranges.push_back(Range { at: end, end: Position::END });
-            self.mark = None;
+        if late && ranges < RANGES_MAX {
+            self.cut(end);
         }
     }
 
@@ -248,6 +266,18 @@ mod tests {
                 assert_eq!(take(&mut owed, 1_000, end).map(|(lane, _)| lane), Some(Lane::Backlog));
             }
         }
+    }
+
+    #[test]
+    fn at_a_start_new_frames_go_at_once_and_many_starts_do_not_use_up_the_ranges() {
+        let mut owed = Owed::new(Vec::new(), 20, LAG);
+        owed.cut_at_start(at(1_000));
+        assert_eq!(take(&mut owed, 10, 1_010), Some((Lane::Live, 1_000)));
+        for start in 2..100 {
+            owed = Owed::new(owed.ranges().collect(), 20, LAG);
+            owed.cut_at_start(at(start * 1_000));
+        }
+        assert_eq!(owed.ranges().count(), RANGES_AT_START_MAX);
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod common;
 mod disk;
 mod run;
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 
 use disk::{CrashDisk, Fault};
@@ -95,10 +96,43 @@ fn run_with<'a>(
     run
 }
 
-fn check_after_power_cut(run: &mut Run<'_>, share: u8, seed: u64, what: &str) {
+/// What a table of trials says: frames synced before the cut, and what became of them.
+#[derive(Default)]
+struct Tally {
+    trials: u64,
+    synced: u64,
+    delivered: u64,
+    twice: u64,
+}
+
+impl Tally {
+    fn add(&mut self, run: &Run<'_>, delivered: &[u64]) {
+        let mut times = BTreeMap::new();
+        for seq in run.acked.iter().chain(delivered) {
+            *times.entry(*seq).or_insert(0_u64) += 1;
+        }
+        self.trials += 1;
+        self.synced += run.durable.union(&run.acked).count() as u64;
+        self.delivered += run.durable.union(&run.acked).filter(|seq| times.contains_key(seq)).count() as u64;
+        self.twice += times.values().map(|times| times - 1).sum::<u64>();
+    }
+
+    fn print(&self, fault: &str, dropped: bool) {
+        let Self { trials, synced, delivered, twice } = self;
+        let missing = synced - delivered;
+        println!(
+            "| {fault}{} | {trials} | {synced} | {delivered} | {missing} | {twice} |",
+            if dropped { ", at the cap (missing: dropped and counted)" } else { "" }
+        );
+        assert!(dropped || missing == 0);
+    }
+}
+
+fn check_after_power_cut(run: &mut Run<'_>, share: u8, seed: u64, what: &str, tally: &mut Tally) {
     let delivered = run.after_power_cut(seed);
     let missing = run.missing(&run.durable, &delivered);
     assert!(missing.len() as u64 <= run.dropped, "{what}: {missing:?} are lost of {delivered:?}");
+    tally.add(run, &delivered);
     let lanes = if share == 0 { 1 } else { 2 };
     assert!(is_in_lanes(&delivered, lanes), "{what}: {delivered:?} is out of order");
     let spool = run.spool.as_ref().unwrap();
@@ -115,6 +149,8 @@ fn the_power_goes_at_every_step() {
         let whole = run_with(&frames, when_full, share, 0, None);
         let steps = whole.disk.steps();
         assert!(steps > 100 && !whole.durable.is_empty(), "{steps}");
+        assert_eq!(whole.dropped > 0, when_full == WhenFull::DropOldest, "the cap is met");
+        let mut tally = Tally::default();
         for step in 0..steps {
             for seed in 0..8 {
                 let mut run = run_with(&frames, when_full, share, seed, Some((step, Fault::PowerCut)));
@@ -123,9 +159,14 @@ fn the_power_goes_at_every_step() {
                     share,
                     seed,
                     &format!("{when_full:?} {share} step {step}, seed {seed}"),
+                    &mut tally,
                 );
             }
         }
+        tally.print(
+            &format!("power cut at each of {steps} steps, live share {share} %"),
+            when_full == WhenFull::DropOldest,
+        );
     }
 }
 
@@ -134,6 +175,7 @@ fn the_disk_fails_at_every_step_and_then_the_power_goes() {
     let frames = frames(40);
     for (when_full, share) in [(WhenFull::Refuse, 20), (WhenFull::DropOldest, 0)] {
         let steps = run_with(&frames, when_full, share, 0, None).disk.steps();
+        let mut tally = Tally::default();
         for step in 0..steps {
             for (seed, kind) in
                 [ErrorKind::Other, ErrorKind::StorageFull, ErrorKind::Other].iter().enumerate()
@@ -146,9 +188,14 @@ fn the_disk_fails_at_every_step_and_then_the_power_goes() {
                     share,
                     seed,
                     &format!("{when_full:?} {share} step {step}, seed {seed}"),
+                    &mut tally,
                 );
             }
         }
+        tally.print(
+            &format!("disk error at each of {steps} steps, then a power cut, live share {share} %"),
+            when_full == WhenFull::DropOldest,
+        );
     }
 }
 
@@ -203,7 +250,7 @@ proptest! {
         for action in actions {
             run.step(action);
         }
-        check_after_power_cut(&mut run, share, seed, "at the end");
+        check_after_power_cut(&mut run, share, seed, "at the end", &mut Tally::default());
     }
 
     /// While the power stays on, every frame is delivered, or counted as dropped or as lost.

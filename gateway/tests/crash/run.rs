@@ -32,7 +32,7 @@ pub const READINGS: u32 = 12;
 pub fn config(when_full: WhenFull, live_share_percent: u8) -> SpoolConfig {
     SpoolConfig {
         dir: "simulated".into(),
-        bytes_max: if when_full == WhenFull::Refuse { 1 << 30 } else { 1_600 },
+        bytes_max: if when_full == WhenFull::Refuse { 1 << 30 } else { 900 },
         segment_bytes_max: 300,
         fsync_interval_ms: 1_000,
         when_full,
