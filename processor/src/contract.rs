@@ -184,7 +184,9 @@ impl Contract {
             Err(error) => return Read::nothing(Problems::default(), &error),
         };
         let mut problems = Problems::new(outline);
-        shape::check(&mut problems);
+        if !shape::check(&mut problems) {
+            return Read { contract: None, columns_are_sound: false, problems };
+        }
         match serde_saphyr::from_str::<odcs::Document>(text) {
             Ok(document) => {
                 let (contract, columns_are_sound) = validate::contract(document, &mut problems);

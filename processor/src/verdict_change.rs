@@ -1,6 +1,6 @@
 //! `contract diff`: which rows of bronze another version of a contract would judge otherwise.
 //!
-//! Reads, judges and counts, an object at a time; writes nothing. Both versions judge an object at its own
+//! Reads, judges and counts, writes nothing. Memory holds one object and what is shown of the changes. Both versions judge an object at its own
 //! time. Keys that silver already has are not looked for: a duplicate is one under both.
 
 mod schema;
@@ -99,6 +99,15 @@ pub enum DiffError {
     Lake(#[from] LakeError),
 }
 
+impl VerdictChange {
+    fn fail(&mut self, object: &BronzeObject, reason: String) {
+        self.failed += 1;
+        if self.failed_keys.len() < FAILED_NAMED_MAX {
+            self.failed_keys.insert(object.key.clone(), reason);
+        }
+    }
+}
+
 /// Judges the lake's objects by both versions. `progress` is told the objects done and found.
 pub async fn compare(
     lake: &Lake,
@@ -120,10 +129,16 @@ pub async fn compare(
     let objects = objects(lake, &new.dataset, which).await?;
     for (done, (object, key)) in objects.iter().enumerate() {
         progress(done as u64, objects.len() as u64);
-        let bytes = lake.read_as_listed(object).await?;
+        found.objects += 1;
+        let bytes = match lake.read_as_listed(object).await {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                found.fail(object, error.to_string());
+                continue;
+            }
+        };
         let [was, is] =
             [0, 1].map(|version| examine(&checkers[version], key, bytes.clone(), object.modified_ms));
-        found.objects += 1;
         match (was, is) {
             (Ok(was), Ok(is)) => {
                 found.rows += is.rows_in;
@@ -134,12 +149,7 @@ pub async fn compare(
                     }
                 }
             }
-            (was, is) => {
-                found.failed += 1;
-                if found.failed_keys.len() < FAILED_NAMED_MAX {
-                    found.failed_keys.insert(object.key.clone(), failed(was.err(), is.err()));
-                }
-            }
+            (was, is) => found.fail(object, failed(was.err(), is.err())),
         }
     }
     found.warnings.retain(|_, rows| rows[0] != rows[1]);
@@ -180,13 +190,10 @@ fn count(
     [was, is]: [&Examined; 2],
     changes: &mut BTreeMap<(String, String), Change>,
 ) {
-    let by_place = |examined: &'_ Examined| -> BTreeMap<i64, DiscardRow> {
-        examined.discards.iter().map(|row| (row.ordinal, row.clone())).collect()
-    };
     let (was, is) = (by_place(was), by_place(is));
     let places = was.keys().chain(is.keys().filter(|place| !was.contains_key(place)));
     for place in places {
-        let (old, new) = (was.get(place), is.get(place));
+        let (old, new) = (was.get(place).copied(), is.get(place).copied());
         let (old_rule, new_rule) = (rule(old), rule(new));
         if old_rule == new_rule {
             continue;
@@ -207,6 +214,10 @@ fn count(
             change.examples.push(Row { key: object.key.clone(), ordinal: *place, record });
         }
     }
+}
+
+fn by_place(examined: &Examined) -> BTreeMap<i64, &DiscardRow> {
+    examined.discards.iter().map(|row| (row.ordinal, row)).collect()
 }
 
 /// The first rule names a row's reason.

@@ -64,6 +64,8 @@ impl Problems {
 
     /// Notes a problem.
     pub(crate) fn push(&mut self, problem: String) {
+        // The engine's word may have lines of its own; a problem is one.
+        let problem = problem.split_whitespace().collect::<Vec<_>>().join(" ");
         self.found.push(Problem { place: self.here, problem });
     }
 

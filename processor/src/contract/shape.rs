@@ -8,15 +8,21 @@ use super::problem::Problems;
 /// How many letters a misspelt key may be away from the one that was meant.
 const TYPING_ERRORS_MAX: usize = 2;
 
-/// Notes every key that is unknown, missing, or has the wrong kind of value under it.
-pub(super) fn check(problems: &mut Problems) {
+/// Notes every key that is unknown, missing, or has the wrong kind of value under it; whether there were
+/// keys at all.
+pub(super) fn check(problems: &mut Problems) -> bool {
     let outline = problems.outline().clone();
     object(&outline, &CONTRACT, problems);
+    matches!(outline.kind, Kind::Map(_))
 }
 
 fn object(node: &Node, keys: &'static Keys, problems: &mut Problems) {
     let Kind::Map(entries) = &node.kind else {
-        problems.at_place(node.place).push(format!("{} is keys and values", keys.what));
+        problems.at_place(node.place).push(format!(
+            "{} is keys and values; it must have {}",
+            keys.what,
+            keys.required.join(", ")
+        ));
         return;
     };
     for entry in entries {

@@ -235,13 +235,13 @@ mod tests {
                 "amount < 0 OR amount > 9",
                 "amount = 0 OR amount > 9",
                 "true OR amount > 9",
-                "amount <= CAST('-0.01' AS DECIMAL(38, 2)) OR amount > 9",
-                "amount <= CAST('0.01' AS DECIMAL(38, 2)) OR amount > 9",
+                "amount <= CAST('-0.01' AS DECIMAL(38,2)) OR amount > 9",
+                "amount <= CAST('0.01' AS DECIMAL(38,2)) OR amount > 9",
                 "amount <= 0 OR amount >= 9",
                 "amount <= 0 OR amount <> 9",
                 "amount <= 0 OR false",
-                "amount <= 0 OR amount > CAST('8.99' AS DECIMAL(38, 2))",
-                "amount <= 0 OR amount > CAST('9.01' AS DECIMAL(38, 2))",
+                "amount <= 0 OR amount > CAST('8.99' AS DECIMAL(38,2))",
+                "amount <= 0 OR amount > CAST('9.01' AS DECIMAL(38,2))",
             ]
         );
     }

@@ -44,7 +44,7 @@ fn a_mutant_that_no_example_kills_is_named_with_a_row_that_would() {
     let mutants: Vec<&str> = survivors.iter().map(|survivor| survivor.mutant.as_str()).collect();
     assert_eq!(
         mutants,
-        ["amount <= 0 OR amount >= 100000", "amount <= 0 OR amount > CAST('99999.99' AS DECIMAL(38, 2))"]
+        ["amount <= 0 OR amount >= 100000", "amount <= 0 OR amount > CAST('99999.99' AS DECIMAL(38,2))"]
     );
     assert!(survivors[0].hint.as_ref().unwrap().contains(r#""amount":100000,"#), "{survivors:?}");
 }
