@@ -12,8 +12,13 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
+use crate::clock::ClockConfig;
 use crate::range::RangeTable;
 use crate::source::i2c::I2cConfig;
+use crate::source::modbus::ModbusConfig;
+use crate::source::mqtt::MqttSourceConfig;
+use crate::source::serial::SerialConfig;
+use crate::source::w1::W1Config;
 use crate::spool::SpoolConfig;
 use crate::uplink::BackoffConfig;
 use crate::uplink::lake::LakeConfig;
@@ -33,6 +38,8 @@ pub struct Config {
     pub range: RangeTable,
     /// When a batch is sealed.
     pub batch: BatchConfig,
+    /// How to know that the clock is set.
+    pub clock: ClockConfig,
     /// Where frames wait.
     pub spool: SpoolConfig,
     /// Where frames go.
@@ -42,7 +49,7 @@ pub struct Config {
 }
 
 /// One source of readings.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum SourceConfig {
     /// Readings as JSON lines on standard input.
     Ndjson {
@@ -51,6 +58,14 @@ pub enum SourceConfig {
     },
     /// Sensor chips on an I2C bus.
     I2c(I2cConfig),
+    /// Frames of microcontrollers over a serial port.
+    Serial(SerialConfig),
+    /// Messages of a local broker.
+    Mqtt(MqttSourceConfig),
+    /// Registers of Modbus devices.
+    Modbus(ModbusConfig),
+    /// 1-Wire thermometers.
+    W1(W1Config),
 }
 
 /// When a batch is sealed: at the first limit that it reaches.
@@ -64,6 +79,7 @@ pub struct BatchConfig {
 
 /// Where frames go.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "one for the whole run")]
 pub enum UplinkConfig {
     /// Bronze objects below a directory.
     Lake(LakeConfig),
@@ -134,10 +150,10 @@ impl Config {
 
     /// The settings as they take effect, defaults filled in; names of files, never their content.
     pub fn effective(&self) -> String {
-        let Self { name, drain_ms_max, sources, range, batch, spool, uplink, backoff } = self;
+        let Self { name, drain_ms_max, sources, range, batch, clock, spool, uplink, backoff } = self;
         let sources: Vec<_> = sources.iter().map(|source| format!("source: {source:?}\n")).collect();
         format!(
-            "name: {name}\ndrain_ms_max: {drain_ms_max}\n{}range: {} channels\nbatch: {batch:?}\n\
+            "name: {name}\ndrain_ms_max: {drain_ms_max}\n{}range: {} channels\nbatch: {batch:?}\nclock: {clock:?}\n\
              spool: {spool:?}\nuplink: {uplink:?}\nuplink backoff: {backoff:?}\n",
             sources.concat(),
             range.len(),
@@ -220,7 +236,7 @@ mod tests {
             drain_ms_max = "soon"
             colour = 1
             [[source]]
-            kind = "modbus"
+            kind = "telepathy"
             [[source]]
             kind = "i2c"
             bus = "simulated"
@@ -243,7 +259,7 @@ mod tests {
             "name: wants 1 to 64",
             "drain_ms_max: wants a whole number from 0 to 3600000 and not the text \"soon\"",
             "colour: is unknown here; known: name, drain_ms_max, source",
-            "source[0].kind: wants \"ndjson\" or \"i2c\" and not \"modbus\"",
+            "source[0].kind: wants \"ndjson\", \"i2c\", \"serial\", \"mqtt\", \"modbus\" or \"w1\" and not \"telepathy\"",
             "source[1].sensor[0].address: wants a whole number from 118 to 119 and not 5",
             "range.drop_channels: \"colour\" is not a channel of the contract",
             "batch.frame_bytes_max: wants a whole number from 256 to 131072 and not 10",

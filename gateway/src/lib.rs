@@ -1,7 +1,7 @@
 //! # ingot-gateway: from sources to bronze, with a disk in between
 //!
-//! The path of a reading, a file each: a source ([`source::ndjson`], [`source::i2c`]) offers it, the
-//! [`batcher`] judges it ([`range`]) and seals it into a frame, the [`spool`] keeps the frame on disk,
+//! The path of a reading, a file each: a source (one of those in [`source`]) offers it, the [`batcher`]
+//! judges it ([`range`]) and seals it into a frame, the [`spool`] keeps the frame on disk,
 //! the [`uplink`] ([`uplink::mqtt`], [`uplink::lake`]) sends it until the far end confirms it. Beside
 //! the path: [`config`], [`clock`], [`key`] (topic and object key), [`phase`] (shutdown), [`health`].
 //!
@@ -13,6 +13,7 @@
 pub mod batcher;
 pub mod clock;
 pub mod config;
+pub mod drops;
 pub mod health;
 pub mod key;
 pub mod phase;
@@ -27,23 +28,22 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufRead, BufReader};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use batcher::Batcher;
-use config::{Config, LINE_BYTES_MAX, SourceConfig, UplinkConfig};
+use batcher::undated::Undated;
+use clock::Clock;
+use config::{Config, UplinkConfig};
 use health::{Sealing, Sending, Summary};
 use phase::Phase;
-use source::{CHUNKS_MAX, Outlet};
+pub use source::Input;
+use source::{CHUNKS_MAX, Outlet, StartError};
 use spool::{Spool, SpoolError};
 use uplink::lake::Lake;
 use uplink::mqtt::{Mqtt, TlsError};
-
-/// A further reader of NDJSON readings, beside the configured sources.
-pub type Input = Box<dyn AsyncBufRead + Send + Unpin>;
 
 /// The open batch is built on its thread's stack before it moves to the heap.
 const BATCHER_STACK_BYTES: usize = 16 << 20;
@@ -64,13 +64,8 @@ pub enum RunError {
     #[error("the gateway's name: {0}")]
     Name(#[from] ingot_agent::DeclareError),
     /// A source cannot be opened.
-    #[error("the source {what} cannot be used: {why}")]
-    Source {
-        /// Which one.
-        what: String,
-        /// Why not.
-        why: String,
-    },
+    #[error(transparent)]
+    Source(#[from] StartError),
     /// The system gave no thread, or a part of the gateway failed.
     #[error("the gateway failed: {0}")]
     Failed(#[from] io::Error),
@@ -94,22 +89,31 @@ pub async fn run(
     };
     let state_dir = config.spool.dir.clone();
     let fsync_interval = Duration::from_millis(config.spool.fsync_interval_ms);
-    let spool_config = config.spool.clone();
-    let (spool, recovered) = blocking(move || Spool::open(spool_config)).await??;
+    let (spool_config, clock_config) = (config.spool.clone(), config.clock.clone());
+    let ((spool, recovered), (undated, waiting)) = blocking(move || {
+        let opened = Spool::open(spool_config.clone())?;
+        Ok::<_, SpoolError>((opened, Undated::open(&spool_config, &clock_config, clock::machine_boot())?))
+    })
+    .await??;
     if recovered.frames > 0 || recovered.damaged_frames > 0 || recovered.torn_bytes > 0 {
         tracing::info!(?recovered, "the spool holds what a former run left");
     }
-    let spool = Arc::new(spool);
+    if waiting.frames > 0 {
+        tracing::info!(?waiting, "frames of a former run wait for the clock");
+    }
+    let (spool, undated_spool) = (Arc::new(spool), Arc::clone(undated.spool()));
     let boot = clock::next_boot(&state_dir).map_err(RunError::Boot)?;
     tracing::info!(gateway = config.name, boot = format!("{boot:016x}"), "running");
 
     let (phase, phases) = watch::channel(Phase::Running);
     let (chunks, received) = mpsc::channel(CHUNKS_MAX);
-    let mut sources = start_sources(&config, inputs, Outlet { chunks, phase: phases.clone() })?;
+    let mut sources = source::start(&config.sources, inputs, Outlet { chunks, phase: phases.clone() })?;
     let batcher = {
         let (spool, phases, config) = (Arc::clone(&spool), phases.clone(), config.clone());
         batcher_thread(Handle::current(), move || {
-            let batcher = Batcher::new((&config.name, boot), config.batch, config.range, spool, state_dir)?;
+            let clock = (Clock::system(&config.clock, &state_dir), state_dir);
+            let identity = (config.name.as_str(), boot);
+            let batcher = Batcher::new(identity, config.batch, config.range, (spool, undated), clock)?;
             Ok(batcher.run(received, phases))
         })?
     };
@@ -123,7 +127,7 @@ pub async fn run(
             (UplinkConfig::Mqtt(_), None) => return Err(io::Error::other("no MQTT client").into()),
         }
     };
-    let syncer = tokio::spawn(sync_every(fsync_interval, Arc::clone(&spool)));
+    let syncer = tokio::spawn(sync_every(fsync_interval, [Arc::clone(&spool), Arc::clone(&undated_spool)]));
 
     let sources_ended = tokio::select! {
         () = all_end(&mut sources) => true,
@@ -138,49 +142,18 @@ pub async fn run(
     let sending: Sending = uplink.await.map_err(io::Error::other)?;
     syncer.abort();
 
-    let closing = Arc::clone(&spool);
-    if let Err(error) = blocking(move || closing.close()).await? {
-        tracing::error!(%error, "the spool's last fsync failed; a power cut now may lose its newest frames");
-    }
-    Ok(Summary::new((config.name, boot), sealing, sending, (recovered, spool.state()), sources_ended))
-}
-
-fn start_sources(config: &Config, inputs: Vec<Input>, outlet: Outlet) -> Result<JoinSet<()>, RunError> {
-    let mut sources = JoinSet::new();
-    for source in &config.sources {
-        match source {
-            SourceConfig::Ndjson { line_bytes_max } => {
-                let stdin = BufReader::with_capacity(1 << 16, tokio::io::stdin());
-                sources.spawn(read_ndjson(stdin, *line_bytes_max, outlet.clone()));
-            }
-            SourceConfig::I2c(i2c) => {
-                let opened = source::i2c::open(i2c.clone()).map_err(|error| RunError::Source {
-                    what: i2c.bus.to_string(),
-                    why: error.to_string(),
-                })?;
-                let outlet = outlet.clone();
-                sources.spawn_blocking(move || opened.run(&outlet));
-            }
+    for spool in [&spool, &undated_spool] {
+        let closing = Arc::clone(spool);
+        if let Err(error) = blocking(move || closing.close()).await? {
+            tracing::error!(%error, "the spool's last fsync failed; a power cut now may lose its newest frames");
         }
     }
-    for input in inputs {
-        sources.spawn(read_ndjson(input, LINE_BYTES_MAX, outlet.clone()));
-    }
-    Ok(sources)
-}
-
-async fn read_ndjson(reader: impl AsyncBufRead + Unpin, line_bytes_max: usize, outlet: Outlet) {
-    if let Err(error) = source::ndjson::read(reader, line_bytes_max, outlet).await {
-        tracing::error!(%error, "a source of NDJSON broke off");
-    }
+    let spools = ((recovered, spool.state()), undated_spool.state());
+    Ok(Summary::new((config.name, boot), sealing, sending, spools.0, spools.1, sources_ended))
 }
 
 async fn all_end(sources: &mut JoinSet<()>) {
-    while let Some(ended) = sources.join_next().await {
-        if let Err(error) = ended {
-            tracing::error!(%error, "a source failed");
-        }
-    }
+    while sources.join_next().await.is_some() {}
 }
 
 /// The batcher codes and writes to disk, so it has a thread of its own, with room to build the batch.
@@ -202,13 +175,15 @@ where
 }
 
 /// Group fsync; with an interval of 0 each append syncs, and only the cursor is left to write.
-async fn sync_every(interval: Duration, spool: Arc<Spool>) {
+async fn sync_every(interval: Duration, spools: [Arc<Spool>; 2]) {
     let interval = if interval.is_zero() { Duration::from_secs(1) } else { interval };
     loop {
         tokio::time::sleep(interval).await;
-        let syncing = Arc::clone(&spool);
-        if let Ok(Err(error)) = blocking(move || syncing.sync()).await {
-            tracing::error!(%error, "fsync of the spool failed; what was appended since the last one is in doubt");
+        for spool in &spools {
+            let syncing = Arc::clone(spool);
+            if let Ok(Err(error)) = blocking(move || syncing.sync()).await {
+                tracing::error!(%error, "fsync of the spool failed; what was appended since the last one is in doubt");
+            }
         }
     }
 }

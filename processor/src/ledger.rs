@@ -63,6 +63,8 @@ pub struct Batch {
     pub seq: u64,
     /// When it was sealed: milliseconds since 1970-01-01 UTC.
     pub sealed_ms: i64,
+    /// The same moment since the boot of the sealing machine, in milliseconds; 0: not known.
+    pub uptime_ms: u64,
     /// Readings in it.
     pub readings: u32,
     /// Readings that the edge gave up since its previous batch, by cause.
@@ -77,6 +79,7 @@ impl From<&FrameHeader> for Batch {
             boot: frame.boot,
             seq: frame.seq,
             sealed_ms: frame.sealed_ms,
+            uptime_ms: frame.uptime_ms,
             readings: frame.readings,
             dropped: dropped.collect(),
         }

@@ -1,19 +1,22 @@
 //! Each table of the settings file: its keys, their defaults and what is allowed.
 
+mod clock;
+mod mqtt;
+mod source;
+
 use std::env;
 use std::fs;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::keys::Keys;
-use super::{BatchConfig, Config, LINE_BYTES_MAX, SourceConfig, UplinkConfig};
+use super::{BatchConfig, Config, UplinkConfig};
 use crate::key::is_name;
 use crate::range::{self, OutOfRange, RangeTable};
-use crate::source::i2c::{Bus, Chip, I2cConfig, SensorConfig};
 use crate::spool::{FRAME_BYTES_MAX, SpoolConfig, WhenFull};
 use crate::uplink::BackoffConfig;
 use crate::uplink::lake::LakeConfig;
-use crate::uplink::mqtt::{MqttConfig, TlsPaths};
+use crate::uplink::mqtt::TlsPaths;
 
 /// Every key of the file. `None` only after a problem was noted.
 pub(super) fn config(mut keys: Keys<'_>) -> Option<Config> {
@@ -22,69 +25,14 @@ pub(super) fn config(mut keys: Keys<'_>) -> Option<Config> {
         keys.problem("name", "wants 1 to 64 characters of A-Z a-z 0-9 . _ -");
     }
     let drain_ms_max = keys.number("drain_ms_max", 30_000, 0..=3_600_000);
-    let sources = match keys.list("source") {
-        Some(list) => list.into_iter().filter_map(|source| read_source(source, &name)).collect(),
-        None => vec![SourceConfig::Ndjson { line_bytes_max: LINE_BYTES_MAX }],
-    };
-    if sources.iter().filter(|source| matches!(source, SourceConfig::Ndjson { .. })).count() > 1 {
-        keys.problem("source", "wants at most one of kind \"ndjson\": there is one standard input");
-    }
+    let sources = source::all(&mut keys, &name);
     let range = read_range(keys.below("range"));
     let batch = read_batch(keys.below("batch"));
+    let clock = clock::read(keys.below("clock"));
     let spool = read_spool(keys.below("spool"));
-    let (uplink, backoff) = read_uplink(keys.below("uplink"), &name);
+    let (uplink, backoff) = read_uplink(keys.below("uplink"), &name, batch.frame_bytes_max as u64);
     keys.end();
-    Some(Config { name, drain_ms_max, sources, range: range?, batch, spool, uplink: uplink?, backoff })
-}
-
-fn read_source(mut keys: Keys<'_>, name: &str) -> Option<SourceConfig> {
-    let kind = keys.text_needed("kind", "wants \"ndjson\" or \"i2c\"");
-    let source = match kind.as_str() {
-        "ndjson" => SourceConfig::Ndjson {
-            line_bytes_max: keys.number("line_bytes_max", LINE_BYTES_MAX as u64, 64..=1_048_576) as usize,
-        },
-        "i2c" => SourceConfig::I2c(read_i2c(&mut keys, name)),
-        other => {
-            if !other.is_empty() {
-                keys.problem("kind", format!("wants \"ndjson\" or \"i2c\" and not {other:?}"));
-            }
-            return None;
-        }
-    };
-    keys.end();
-    Some(source)
-}
-
-fn read_i2c(keys: &mut Keys<'_>, name: &str) -> I2cConfig {
-    let bus = keys.text_needed("bus", "wants a device such as \"/dev/i2c-1\", or \"simulated\"");
-    let device = keys.text("device");
-    if device.as_ref().is_some_and(|device| !is_name(device)) {
-        keys.problem("device", "wants 1 to 64 characters of A-Z a-z 0-9 . _ -");
-    }
-    let device = device.unwrap_or_else(|| name.into());
-    let sensors = keys.list("sensor").unwrap_or_default();
-    if sensors.is_empty() {
-        keys.problem("sensor", "wants at least one [[source.sensor]]");
-    }
-    let sensors = sensors
-        .into_iter()
-        .map(|mut sensor| {
-            let chip =
-                sensor.choice("chip", Chip::Bme280, &[("bme280", Chip::Bme280), ("sht4x", Chip::Sht4x)]);
-            let period_ms = sensor.number("period_ms", 1_000, 20..=86_400_000) as u32;
-            let addresses = chip.addresses();
-            let allowed = u64::from(*addresses.start())..=u64::from(*addresses.end());
-            let address = sensor.number("address", *allowed.start(), allowed) as u8;
-            sensor.end();
-            SensorConfig { chip, address, period_ms }
-        })
-        .collect();
-    let bus = if bus == "simulated" {
-        Bus::Simulated { seed: keys.number("seed", 1, 0..=u64::from(u32::MAX)) }
-    } else {
-        Bus::Linux(bus.into())
-    };
-    I2cConfig { bus, device, sensors }
+    Some(Config { name, drain_ms_max, sources, range: range?, batch, clock, spool, uplink: uplink?, backoff })
 }
 
 fn read_range(mut keys: Keys<'_>) -> Option<RangeTable> {
@@ -149,6 +97,8 @@ fn read_spool(mut keys: Keys<'_>) -> SpoolConfig {
             WhenFull::DropOldest,
             &[("drop_oldest", WhenFull::DropOldest), ("refuse", WhenFull::Refuse)],
         ),
+        live_share_percent: keys.number("live_share_percent", 20, 0..=90) as u8,
+        live_lag_ms_max: keys.number("live_lag_ms_max", 30_000, 1_000..=3_600_000),
     };
     keys.end();
     spool
@@ -161,7 +111,11 @@ fn default_spool_dir() -> PathBuf {
     state.map_or_else(|| "ingot-spool".into(), |state| state.join("ingot/spool"))
 }
 
-fn read_uplink(mut keys: Keys<'_>, name: &str) -> (Option<UplinkConfig>, BackoffConfig) {
+fn read_uplink(
+    mut keys: Keys<'_>,
+    name: &str,
+    frame_bytes_max: u64,
+) -> (Option<UplinkConfig>, BackoffConfig) {
     let backoff = BackoffConfig {
         base_ms: keys.number("backoff_base_ms", 500, 1..=60_000),
         cap_ms: keys.number("backoff_cap_ms", 60_000, 1..=3_600_000),
@@ -181,7 +135,7 @@ fn read_uplink(mut keys: Keys<'_>, name: &str) -> (Option<UplinkConfig>, Backoff
     let (lake, mqtt) = (keys.below("lake"), keys.below("mqtt"));
     let uplink = match (has_lake, has_mqtt) {
         (true, _) => read_lake(lake),
-        (_, true) => read_mqtt(mqtt, name).map(UplinkConfig::Mqtt),
+        (_, true) => mqtt::read(mqtt, name, frame_bytes_max).map(UplinkConfig::Mqtt),
         _ => None,
     };
     keys.end();
@@ -204,38 +158,9 @@ fn read_lake(mut keys: Keys<'_>) -> Option<UplinkConfig> {
     Some(UplinkConfig::Lake(LakeConfig { root: path?.into() }))
 }
 
-fn read_mqtt(mut keys: Keys<'_>, name: &str) -> Option<MqttConfig> {
-    let host = keys.text_needed("host", "wants the broker's name or address");
-    let tls = read_tls(&mut keys);
-    let insecure = keys.flag("insecure", false);
-    let loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-    if tls.is_none() && !keys.has("tls") && !loopback && !insecure && !host.is_empty() {
-        keys.problem(
-            "tls",
-            "is missing: plain TCP goes to this machine only; give ca, cert and key, or insecure = true",
-        );
-    }
-    let client_id = keys.text("client_id").unwrap_or_else(|| name.into());
-    if client_id.is_empty() || client_id.len() > 128 {
-        keys.problem("client_id", "wants 1 to 128 bytes");
-    }
-    let topic_prefix = keys.text("topic_prefix").unwrap_or_default();
-    let wrong = topic_prefix.contains(['+', '#', '\0']) || topic_prefix.len() > 100;
-    if wrong || !(topic_prefix.is_empty() || topic_prefix.ends_with('/')) {
-        keys.problem("topic_prefix", "wants \"\" or at most 100 bytes ending in /, without + and #");
-    }
-    let config = MqttConfig {
-        host,
-        port: keys.number("port", if tls.is_some() { 8883 } else { 1883 }, 1..=65_535) as u16,
-        client_id,
-        topic_prefix,
-        keep_alive_s: keys.number("keep_alive_s", 30, 5..=1_200) as u16,
-        connect_ms_max: keys.number("connect_ms_max", 10_000, 100..=120_000),
-        in_flight_max: keys.number("in_flight_max", 50, 1..=100) as u16,
-        tls,
-    };
-    keys.end();
-    Some(config)
+/// Whether plain TCP to this host stays on the machine.
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn read_tls(keys: &mut Keys<'_>) -> Option<TlsPaths> {
