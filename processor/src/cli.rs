@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::commands::contract::ContractArgs;
+
 /// From bronze to silver, discard and gold: check, redact, promote exactly once, account for every row.
 #[derive(Parser)]
 #[command(
@@ -51,9 +53,8 @@ pub enum Command {
         after_help = "Example:\n  ingot-processor query --lake file:///data/lake \"SELECT rule, count(*) FROM discard GROUP BY rule\""
     )]
     Query(Query),
-    /// Check contract files: all problems at once
-    #[command(after_help = "Example:\n  ingot-processor lint contracts/orders.yaml")]
-    Lint(Lint),
+    /// Contracts: find their mistakes, try their rules, compare versions
+    Contract(ContractArgs),
 }
 
 /// Where the lake is and what rules it.
@@ -100,12 +101,4 @@ pub struct Query {
     pub place: Place,
     /// One SELECT statement
     pub sql: String,
-}
-
-/// `lint`.
-#[derive(Args)]
-pub struct Lint {
-    /// Contract files
-    #[arg(required = true, value_name = "FILE")]
-    pub files: Vec<PathBuf>,
 }

@@ -1,5 +1,7 @@
 //! The commands: open what is named, do the work with the library, print a summary, choose the exit code.
 
+pub mod contract;
+
 use std::io::{IsTerminal, Write, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,9 +12,7 @@ use datafusion::arrow::json::LineDelimitedWriter;
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use ingot_processor::audit::Balance;
-use ingot_processor::check::Checker;
 use ingot_processor::contract::Contract;
-use ingot_processor::gold;
 use ingot_processor::lake::Lake;
 use ingot_processor::run::RunReport;
 use ingot_processor::{audit as auditing, land as landing, query as querying, run as running};
@@ -20,7 +20,7 @@ use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use crate::cli::{Cli, Format, Land, Lint, Place, Query, Watch};
+use crate::cli::{Cli, Format, Land, Place, Query, Watch};
 
 const WORK_FAILED: u8 = 1;
 const USAGE: u8 = 2;
@@ -115,18 +115,6 @@ pub async fn query(cli: &Cli, query: &Query) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// `lint`.
-pub async fn lint(cli: &Cli, lint: &Lint) -> Result<ExitCode> {
-    let contracts = contracts(&lint.files)?;
-    for contract in &contracts {
-        Checker::new(contract).map_err(|error| Usage(error.to_string()))?;
-        gold::plan(contract).await.map_err(|error| Usage(error.to_string()))?;
-    }
-    let datasets: Vec<&str> = contracts.iter().map(|contract| contract.dataset.as_str()).collect();
-    print(cli, &datasets, || format!("no problems in {}", datasets.join(", ")))?;
-    Ok(ExitCode::SUCCESS)
-}
-
 /// Done when the user or the system asks the program to end: SIGINT or SIGTERM.
 fn stop_asked() -> Result<impl Future<Output = ()>> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
@@ -158,14 +146,7 @@ fn contracts(files: &[PathBuf]) -> Result<Vec<Contract>> {
 }
 
 async fn run_with_progress(cli: &Cli, lake: &Lake, contracts: &[Contract]) -> Result<RunReport> {
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    if cli.format == Format::Json {
-        bar.set_draw_target(ProgressDrawTarget::hidden());
-    }
-    bar.set_style(
-        ProgressStyle::with_template("processing {wide_bar} {pos}/{len} objects, {eta} left")
-            .context("the progress bar's template")?,
-    );
+    let bar = progress_bar(cli, "processing", "objects")?;
     let report = running::run(lake, contracts, |done, found| {
         bar.set_length(found);
         bar.set_position(done);
@@ -173,6 +154,19 @@ async fn run_with_progress(cli: &Cli, lake: &Lake, contracts: &[Contract]) -> Re
     .await;
     bar.finish_and_clear();
     Ok(report?)
+}
+
+/// A bar on stderr for work that can take long; none where the summary is JSON.
+fn progress_bar(cli: &Cli, doing: &str, what: &str) -> Result<ProgressBar> {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    if cli.format == Format::Json {
+        bar.set_draw_target(ProgressDrawTarget::hidden());
+    }
+    bar.set_style(
+        ProgressStyle::with_template(&format!("{doing} {{wide_bar}} {{pos}}/{{len}} {what}, {{eta}} left"))
+            .context("the progress bar's template")?,
+    );
+    Ok(bar)
 }
 
 fn print<T: Serialize>(cli: &Cli, value: &T, text: impl FnOnce() -> String) -> Result<()> {

@@ -7,7 +7,8 @@
 //! ([`promote`] is these three in order), [`gold`] sums silver up. [`run`] does it for all that is
 //! pending, [`audit`] proves the result, [`query`] asks it, and [`land`] fills bronze from MQTT.
 //!
-//! The rules are data: a [`contract`] per dataset. [`lake`] and [`table`] are the ground it stands on.
+//! The rules are data: a [`contract`] per dataset; [`lint`] finds its mistakes, [`trial`] tries it on its
+//! examples and on [`mutant`]s of it, [`verdict_change`] says what another version would change. [`lake`] and [`table`] are the ground it stands on.
 
 pub use datafusion::arrow;
 
@@ -24,6 +25,8 @@ pub mod gold;
 pub mod lake;
 pub mod land;
 pub mod ledger;
+pub mod lint;
+pub mod mutant;
 pub mod promote;
 pub mod quantile;
 pub mod query;
@@ -33,3 +36,5 @@ pub mod run;
 pub mod session;
 pub mod silver;
 pub mod table;
+pub mod trial;
+pub mod verdict_change;

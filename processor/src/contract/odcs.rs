@@ -2,6 +2,7 @@
 //!
 //! Keys that the standard has and Ingot does not need (servers, slaProperties, team …) are passed over.
 //! What the standard leaves open stands under `customProperties`; [`super::Contract::parse`] judges it.
+//! A missing key is no error here: [`super::shape`] tells of all of them at once.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -10,10 +11,14 @@ use serde_json::{Map, Value};
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Document {
+    #[serde(default)]
     pub api_version: String,
+    #[serde(default)]
     pub kind: String,
+    #[serde(default)]
     pub id: String,
     pub name: Option<String>,
+    #[serde(default)]
     pub version: String,
     #[serde(default)]
     pub schema: Vec<Table>,
@@ -36,7 +41,9 @@ pub(super) struct Table {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Property {
+    #[serde(default)]
     pub name: String,
+    #[serde(default)]
     pub logical_type: String,
     pub physical_type: Option<String>,
     #[serde(default)]
@@ -46,6 +53,7 @@ pub(super) struct Property {
     #[serde(default)]
     pub primary_key: bool,
     pub primary_key_position: Option<i64>,
+    pub classification: Option<String>,
     pub description: Option<String>,
     #[serde(default)]
     pub custom_properties: Vec<Custom>,
@@ -100,4 +108,27 @@ pub(super) struct Gold {
 /// The custom property's value, if it is there.
 pub(super) fn custom<'a>(properties: &'a [Custom], name: &str) -> Option<&'a Value> {
     properties.iter().find(|custom| custom.property == name).map(|custom| &custom.value)
+}
+
+/// The value of the custom property `examples`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Examples {
+    pub now: String,
+    pub row: Map<String, Value>,
+    pub cases: Vec<Case>,
+    #[serde(default)]
+    pub equivalent: Vec<String>,
+}
+
+/// One of the examples.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Case {
+    pub name: Option<String>,
+    pub set: Option<Map<String, Value>>,
+    pub line: Option<String>,
+    pub expect: String,
+    #[serde(default)]
+    pub rules: Vec<String>,
 }
