@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::contract::ContractArgs;
+use crate::commands::upkeep::{CompactArgs, MaintainArgs};
 
 /// From bronze to silver, discard and gold: check, redact, promote exactly once, account for every row.
 #[derive(Parser)]
@@ -53,6 +54,16 @@ pub enum Command {
         after_help = "Example:\n  ingot-processor query --lake file:///data/lake \"SELECT rule, count(*) FROM discard GROUP BY rule\""
     )]
     Query(Query),
+    /// Write the many small files of closed partitions anew as few; no row changes
+    #[command(
+        after_help = "Example:\n  ingot-processor compact --lake file:///data/lake --dry-run\n  ingot-processor compact --lake file:///data/lake --closed-after-days 2"
+    )]
+    Compact(CompactArgs),
+    /// Do the upkeep that is due: compaction, checkpoints, old log files, unused and unfinished files
+    #[command(
+        after_help = "Example:\n  ingot-processor maintain --lake file:///data/lake --dry-run\n  ingot-processor maintain --lake file:///data/lake --keep-hours 48"
+    )]
+    Maintain(MaintainArgs),
     /// Contracts: find their mistakes, try their rules, compare versions
     Contract(ContractArgs),
 }
