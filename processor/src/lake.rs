@@ -3,6 +3,7 @@
 //! Promises that an opened lake exists and names what is wrong when it does not. Bronze is listed and
 //! read here, and written by [`Lake::put_durable`] alone: write-once, on disk before it returns.
 
+mod document;
 mod leftover;
 
 use std::fs::File;
