@@ -116,22 +116,24 @@ fn expired(files: &[LogFile], version: u64, cutoff_ms: i64, now_ms: i64) -> Vec<
     let readable = young.map(|file| file.version.saturating_sub(1)).min().unwrap_or(version);
     let checkpoints: BTreeSet<u64> =
         files.iter().filter(|file| file.is_checkpoint).map(|file| file.version).collect();
-    let Some(&base) = checkpoints.range(..=readable).next_back() else { return Vec::new() };
+    let below = checkpoints.range(..=readable).next_back();
+    let Some(&base) = below.or(checkpoints.first()) else { return Vec::new() };
+    let needed_from = below.copied().unwrap_or_default();
     let newest: BTreeSet<u64> = checkpoints.iter().rev().take(CHECKPOINTS_KEPT).copied().collect();
-    let mut day_kept = None;
+    let day = |file: &LogFile| file.modified_ms / DAY_MS;
+    let mut day_kept = files.iter().find(|file| file.is_checkpoint && file.version == base).map(day);
     files
         .iter()
         .filter(|file| {
-            if file.version < base {
+            if file.version < needed_from {
                 return file.modified_ms < cutoff_ms;
             }
-            if !file.is_checkpoint || file.version == base || newest.contains(&file.version) {
+            if !file.is_checkpoint || file.version <= base || newest.contains(&file.version) {
                 return false;
             }
             // One a day stays, from which an old version is opened, and the log is cut later.
-            let day = Some(file.modified_ms / DAY_MS);
-            let first_of_day = day != day_kept;
-            day_kept = day;
+            let first_of_day = Some(day(file)) != day_kept;
+            day_kept = Some(day(file));
             !first_of_day && file.modified_ms < now_ms - CHECKPOINT_KEPT_MS
         })
         .map(|file| file.file.clone())
