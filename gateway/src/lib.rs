@@ -16,6 +16,7 @@ pub mod config;
 pub mod health;
 pub mod key;
 pub mod phase;
+pub mod provision;
 pub mod range;
 pub mod source;
 pub mod spool;

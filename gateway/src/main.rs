@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ingot_gateway::config::{Config, Overrides};
+use ingot_gateway::provision::command::Provision;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -29,6 +30,14 @@ enum Command {
     /// Validate the settings and print them as they take effect
     #[command(after_help = "Example:\n  ingot-gateway check --config /etc/ingot/gateway.toml")]
     Check(Settings),
+    /// Get this gateway its certificate, or a new one
+    Provision {
+        #[command(subcommand)]
+        how: Provision,
+        /// Form of the output on stdout; the log goes to stderr
+        #[arg(long, value_enum, default_value = "text", global = true)]
+        format: Format,
+    },
 }
 
 #[derive(Args)]
@@ -59,9 +68,13 @@ enum Format {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     start_log();
-    let (Command::Run(settings) | Command::Check(settings)) = &cli.command;
+    let (settings, checks_only) = match cli.command {
+        Command::Run(settings) => (settings, false),
+        Command::Check(settings) => (settings, true),
+        Command::Provision { how, format } => return provision(how, format),
+    };
     let overrides =
-        Overrides { name: settings.name.clone(), spool: settings.spool.clone(), lake: settings.lake.clone() };
+        Overrides { name: settings.name, spool: settings.spool, lake: settings.lake };
     let config = match Config::load(settings.config.as_deref(), overrides) {
         Ok(config) => config,
         Err(error) => {
@@ -69,14 +82,32 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let done = match cli.command {
-        Command::Check(_) => Ok(check(&config)),
-        Command::Run(_) => run(config, settings.format),
-    };
+    let done = if checks_only { Ok(check(&config)) } else { run(config, settings.format) };
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+fn provision(how: Provision, format: Format) -> ExitCode {
+    let done = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the system gave no runtime")
+        .and_then(|runtime| Ok(runtime.block_on(how.run())?));
+    match done {
+        Ok(done) => {
+            match format {
+                Format::Text => println!("{done}"),
+                Format::Json => println!("{}", serde_json::json!(done)),
+            }
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn start_log() {
