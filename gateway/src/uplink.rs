@@ -7,6 +7,7 @@
 
 pub mod lake;
 pub mod mqtt;
+pub mod tls;
 
 use std::collections::HashMap;
 use std::future::Future;

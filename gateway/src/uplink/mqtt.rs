@@ -5,9 +5,7 @@
 //! confirmed by a PUBACK with success. "No matching subscribers" is a success only with a topic prefix
 //! (AWS Basic Ingest, where a rule takes the message); elsewhere it means that nobody has the frame.
 
-use std::fs;
 use std::future::Future;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,11 +14,12 @@ use rumqttc::{
     AsyncClient, Event, EventLoop, Incoming, IncomingPacketSizeLimit, MqttOptions, PublishOptions,
     PublishResult, QoS, SessionMode, TlsConfiguration, Transport,
 };
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::tls::client_config;
+pub use super::tls::{TlsError, TlsPaths};
 use super::{ConnectError, SendError, Uplink};
 use crate::spool::Spooled;
 
@@ -52,17 +51,6 @@ pub struct MqttConfig {
     pub tls: Option<TlsPaths>,
 }
 
-/// PEM files for mutual TLS.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsPaths {
-    /// The root certificates that the broker's certificate must lead to.
-    pub ca: PathBuf,
-    /// This gateway's certificate chain.
-    pub cert: PathBuf,
-    /// Its private key.
-    pub key: PathBuf,
-}
-
 /// MQTT 5 to a broker.
 pub struct Mqtt {
     config: MqttConfig,
@@ -79,27 +67,6 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.event_loop.abort();
     }
-}
-
-/// Why TLS cannot be set up.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// A PEM file cannot be read or does not hold what it should.
-    #[error("{}: {source}", path.display())]
-    Pem {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: rustls::pki_types::pem::Error,
-    },
-    /// Certificates and key do not fit together.
-    #[error("the certificate {} and its key cannot be used: {source}", path.display())]
-    Unfit {
-        /// The certificate's file.
-        path: PathBuf,
-        /// What is wrong.
-        source: rustls::Error,
-    },
 }
 
 impl Mqtt {
@@ -201,28 +168,4 @@ async fn run_until_error(mut event_loop: EventLoop) {
             return;
         }
     }
-}
-
-/// Mutual TLS with the ring provider, named here because the process may hold another one as default.
-fn client_config(paths: &TlsPaths) -> Result<ClientConfig, TlsError> {
-    let unfit = |source| TlsError::Unfit { path: paths.cert.clone(), source };
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(&paths.ca)? {
-        roots.add(certificate).map_err(unfit)?;
-    }
-    let key = PrivateKeyDer::from_pem_file(&paths.key)
-        .map_err(|source| TlsError::Pem { path: paths.key.clone(), source })?;
-    ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(unfit)?
-        .with_root_certificates(roots)
-        .with_client_auth_cert(certificates(&paths.cert)?, key)
-        .map_err(unfit)
-}
-
-fn certificates(path: &PathBuf) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let pem = |source| TlsError::Pem { path: path.clone(), source };
-    let text = fs::read(path).map_err(|error| pem(rustls::pki_types::pem::Error::Io(error)))?;
-    let found = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>().map_err(pem)?;
-    if found.is_empty() { Err(pem(rustls::pki_types::pem::Error::NoItemsFound)) } else { Ok(found) }
 }

@@ -1,0 +1,116 @@
+//! A real Mosquitto with mutual TLS: the certificate's common name is the user, an ACL plays the policy.
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::fs::{self, File};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use super::pki::PemFiles;
+
+/// Each gateway writes below its own name; `bridge` reads what all of them wrote, with Basic Ingest too.
+pub const ACL: &str = "\
+user bridge
+topic read ingot/#
+topic read $aws/rules/#
+pattern write ingot/bronze/%u/#
+pattern write ingot/status/%u
+pattern write $aws/rules/ingot_bronze/ingot/bronze/%u/#
+pattern read ingot/cmd/%u/#
+";
+
+/// Longest time for a start or a stop.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A broker on a free loopback port; it is killed when it is dropped.
+pub struct Mosquitto {
+    pub port: u16,
+    dir: PathBuf,
+    child: Option<Child>,
+}
+
+impl Mosquitto {
+    /// Starts one that trusts the clients of `ca` and keeps its files in `dir`.
+    pub fn start(dir: &Path, ca: &Path, server: &PemFiles, acl: &str) -> Self {
+        let dir = dir.join(format!("mosquitto-{:08x}", fastrand::u32(..)));
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("acl"), acl).unwrap();
+        let mut broker = Self { port: free_port(), dir, child: None };
+        broker.configure(ca, server);
+        broker.start_again();
+        broker
+    }
+
+    /// What takes effect at the next start; `server` and `ca` may be others than before.
+    pub fn configure(&self, ca: &Path, server: &PemFiles) {
+        let (dir, port) = (self.dir.display(), self.port);
+        let (ca, cert, key) = (ca.display(), server.cert.display(), server.key.display());
+        let config = format!(
+            "user root\nper_listener_settings false\npersistence true\npersistence_location {dir}/\n\
+             listener {port} 127.0.0.1\ncafile {ca}\ncertfile {cert}\nkeyfile {key}\n\
+             require_certificate true\nuse_identity_as_username true\nallow_anonymous false\n\
+             acl_file {dir}/acl\nmessage_size_limit 131072\nmax_inflight_messages 100\n\
+             max_queued_messages 0\nmax_keepalive 1200\n"
+        );
+        fs::write(self.dir.join("mosquitto.conf"), config).unwrap();
+    }
+
+    /// Starts it on the same port, with the sessions that it has on disk; returns once it accepts.
+    pub fn start_again(&mut self) {
+        assert!(self.child.is_none(), "it runs");
+        let log = File::options().create(true).append(true).open(self.dir.join("log")).unwrap();
+        let child = Command::new("/usr/sbin/mosquitto")
+            .arg("-c")
+            .arg(self.dir.join("mosquitto.conf"))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .expect("mosquitto is installed (apt-get install mosquitto)");
+        let child = self.child.insert(child);
+        let started = Instant::now();
+        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            let ended = child.try_wait().unwrap();
+            assert!(ended.is_none() && started.elapsed() < PATIENCE, "mosquitto: {}", self.log());
+            sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Stops it in order: it writes its sessions and what waits in them to disk.
+    pub fn stop(&mut self) {
+        let Some(mut child) = self.child.take() else { return };
+        assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+        let started = Instant::now();
+        while child.try_wait().unwrap().is_none() {
+            assert!(started.elapsed() < PATIENCE, "mosquitto does not end");
+            sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Between a stop and a start: forgets all sessions, and what waits in them.
+    pub fn forget_sessions(&self) {
+        assert!(self.child.is_none(), "it runs");
+        let _ = fs::remove_file(self.dir.join("mosquitto.db"));
+    }
+
+    /// What it said.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Mosquitto {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// A port that was free a moment ago: the broker cannot choose one by itself.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
