@@ -3,10 +3,15 @@
 //! The spool alone decides what is sent again. When a connection is lost, everything that it had not
 //! confirmed goes back and is sent again over the next one, under the same identity; duplicates are the
 //! cloud's to recognise. Waits grow exponentially with full jitter, so that a fleet does not return in
-//! step. A refused frame waits alone; the others pass it.
+//! step. A refused frame waits alone; the others pass it. Frames leave the spool only at the pace and up to
+//! the bytes in flight that the far end takes, so that what is chosen to be next is chosen late.
 
+pub mod inbox;
 pub mod lake;
+pub mod limits;
 pub mod mqtt;
+pub mod pace;
+mod reasons;
 pub mod tls;
 
 use std::collections::HashMap;
@@ -21,11 +26,16 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::health::Sending;
 use crate::phase::Phase;
 use crate::spool::{Position, Spool, Spooled};
+use limits::{HEADER_BYTES_MAX, Limits};
+use pace::Pacer;
 
 /// A way to bronze. Two exist: [`lake::Lake`] and [`mqtt::Mqtt`].
 pub trait Uplink: Send {
     /// Frames that may be sent and not confirmed.
     fn in_flight_max(&self) -> usize;
+
+    /// How fast, and how many bytes in flight.
+    fn limits(&self) -> Limits;
 
     /// Frames in flight and none confirmed for this long: the connection is dead, whatever it says.
     fn silence_max(&self) -> Duration;
@@ -51,7 +61,18 @@ pub enum SendError {
     /// The far end does not want this frame, now or ever; it stays in the spool and is tried again.
     #[error("refused: {0}")]
     Refused(String),
+    /// It is larger than the far end takes; it stays in the spool, and the others pass it.
+    #[error("a packet of {bytes} bytes, and the far end takes {bytes_max}")]
+    TooLarge {
+        /// Of the frame with topic and header.
+        bytes: u64,
+        /// What the far end takes.
+        bytes_max: u64,
+    },
 }
+
+/// A frame that is too large is tried, and told of, once in this time: the far end may take more by then.
+const TOO_LARGE_WAIT: Duration = Duration::from_secs(3_600);
 
 /// How long to wait after a failure: full jitter between 0 and the base doubled each time, up to a cap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,11 +168,21 @@ struct Session<'a, U> {
     spool: &'a Arc<Spool>,
     backoff: BackoffConfig,
     sending: &'a mut Sending,
-    in_flight: JoinSet<(Position, u32, Result<(), SendError>)>,
+    in_flight: JoinSet<(Sent, Result<(), SendError>)>,
+    in_flight_bytes: u64,
+    limits: Limits,
+    pacer: Pacer,
     /// How often each waiting frame was refused.
     refused: HashMap<Position, u32>,
     last_news: Instant,
     confirmed: bool,
+}
+
+/// A frame in flight.
+struct Sent {
+    position: Position,
+    readings: u32,
+    bytes: u64,
 }
 
 impl<'a, U: Uplink> Session<'a, U> {
@@ -162,6 +193,9 @@ impl<'a, U: Uplink> Session<'a, U> {
             backoff,
             sending,
             in_flight: JoinSet::new(),
+            in_flight_bytes: 0,
+            limits: uplink.limits(),
+            pacer: Pacer::new(uplink.limits().pace()),
             refused: HashMap::new(),
             last_news: Instant::now(),
             confirmed: false,
@@ -191,7 +225,8 @@ impl<'a, U: Uplink> Session<'a, U> {
             let busy = !self.in_flight.is_empty();
             let silent_at = self.last_news + self.uplink.silence_max();
             let far = Instant::now() + Duration::from_secs(86_400);
-            let retry_at = self.spool.retry_at().map_or(far, Instant::from_std);
+            let paced_until = self.pacer.wait_until(std::time::Instant::now());
+            let next_at = paced_until.or_else(|| self.spool.retry_at()).map_or(far, Instant::from_std);
             tokio::select! {
                 Some(sent) = self.in_flight.join_next(), if busy => {
                     if let Some(end) = self.settle(sent) {
@@ -199,7 +234,7 @@ impl<'a, U: Uplink> Session<'a, U> {
                     }
                 }
                 () = self.spool.frames_changed() => {}
-                () = sleep_until(retry_at), if self.has_window() => {}
+                () = sleep_until(next_at), if self.has_window() => {}
                 () = sleep_until(silent_at), if busy => {
                     return End::Failed(format!("nothing was confirmed for {} ms", self.uplink.silence_max().as_millis()));
                 }
@@ -210,12 +245,14 @@ impl<'a, U: Uplink> Session<'a, U> {
     }
 
     fn has_window(&self) -> bool {
-        self.in_flight.len() < self.uplink.in_flight_max()
+        let frames = self.in_flight.len();
+        let bytes = self.in_flight_bytes.saturating_add(self.limits.frame_bytes_max);
+        frames == 0 || frames < self.uplink.in_flight_max() && bytes <= self.limits.in_flight_bytes_max
     }
 
-    /// Takes frames from the spool while the window has room.
+    /// Takes frames from the spool while the window has room and the pace allows.
     async fn fill(&mut self) -> std::io::Result<()> {
-        while self.has_window() {
+        while self.has_window() && self.pacer.wait_until(std::time::Instant::now()).is_none() {
             let (spool, pending_max) = (Arc::clone(self.spool), self.uplink.in_flight_max());
             let taken =
                 tokio::task::spawn_blocking(move || spool.take(std::time::Instant::now(), pending_max)).await;
@@ -225,19 +262,22 @@ impl<'a, U: Uplink> Session<'a, U> {
             if self.in_flight.is_empty() {
                 self.last_news = Instant::now();
             }
-            let (position, readings) = (frame.position, frame.readings);
-            let sent = self.uplink.send(frame);
-            self.in_flight.spawn(async move { (position, readings, sent.await) });
+            let (position, readings, bytes) = (frame.position, frame.readings, frame.bytes.len() as u64);
+            let sending = self.uplink.send(frame);
+            self.pacer.sent(std::time::Instant::now(), bytes + HEADER_BYTES_MAX);
+            self.in_flight_bytes += bytes;
+            self.in_flight.spawn(async move { (Sent { position, readings, bytes }, sending.await) });
         }
         Ok(())
     }
 
     /// Acknowledges, or gives back; the session ends if the connection is lost.
-    fn settle(&mut self, sent: Result<(Position, u32, Result<(), SendError>), JoinError>) -> Option<End> {
-        let (position, readings, result) = match sent {
+    fn settle(&mut self, sent: Result<(Sent, Result<(), SendError>), JoinError>) -> Option<End> {
+        let (Sent { position, readings, bytes }, result) = match sent {
             Ok(sent) => sent,
             Err(error) => return Some(End::Failed(format!("sending failed: {error}"))),
         };
+        self.in_flight_bytes -= bytes;
         match result {
             Ok(()) => {
                 self.spool.ack(position);
@@ -260,6 +300,19 @@ impl<'a, U: Uplink> Session<'a, U> {
                     "a frame was refused; it stays in the spool and is tried again"
                 );
                 self.spool.give_back(position, std::time::Instant::now() + wait);
+                self.last_news = Instant::now();
+                None
+            }
+            Err(SendError::TooLarge { bytes, bytes_max }) => {
+                self.sending.refusals += 1;
+                tracing::error!(
+                    bytes,
+                    bytes_max,
+                    wait_s = TOO_LARGE_WAIT.as_secs(),
+                    "a frame is larger than the broker takes; it stays in the spool alone. Raise the broker's \
+                     limit, and lower batch.frame_bytes_max for the frames to come"
+                );
+                self.spool.give_back(position, std::time::Instant::now() + TOO_LARGE_WAIT);
                 self.last_news = Instant::now();
                 None
             }

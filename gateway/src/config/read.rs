@@ -1,8 +1,9 @@
 //! Each table of the settings file: its keys, their defaults and what is allowed.
 
+mod mqtt;
+
 use std::env;
 use std::fs;
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::keys::Keys;
@@ -13,7 +14,7 @@ use crate::source::i2c::{Bus, Chip, I2cConfig, SensorConfig};
 use crate::spool::{FRAME_BYTES_MAX, SpoolConfig, WhenFull};
 use crate::uplink::BackoffConfig;
 use crate::uplink::lake::LakeConfig;
-use crate::uplink::mqtt::{MqttConfig, TlsPaths};
+use crate::uplink::mqtt::TlsPaths;
 
 /// Every key of the file. `None` only after a problem was noted.
 pub(super) fn config(mut keys: Keys<'_>) -> Option<Config> {
@@ -32,7 +33,7 @@ pub(super) fn config(mut keys: Keys<'_>) -> Option<Config> {
     let range = read_range(keys.below("range"));
     let batch = read_batch(keys.below("batch"));
     let spool = read_spool(keys.below("spool"));
-    let (uplink, backoff) = read_uplink(keys.below("uplink"), &name);
+    let (uplink, backoff) = read_uplink(keys.below("uplink"), &name, batch.frame_bytes_max as u64);
     keys.end();
     Some(Config { name, drain_ms_max, sources, range: range?, batch, spool, uplink: uplink?, backoff })
 }
@@ -161,7 +162,11 @@ fn default_spool_dir() -> PathBuf {
     state.map_or_else(|| "ingot-spool".into(), |state| state.join("ingot/spool"))
 }
 
-fn read_uplink(mut keys: Keys<'_>, name: &str) -> (Option<UplinkConfig>, BackoffConfig) {
+fn read_uplink(
+    mut keys: Keys<'_>,
+    name: &str,
+    frame_bytes_max: u64,
+) -> (Option<UplinkConfig>, BackoffConfig) {
     let backoff = BackoffConfig {
         base_ms: keys.number("backoff_base_ms", 500, 1..=60_000),
         cap_ms: keys.number("backoff_cap_ms", 60_000, 1..=3_600_000),
@@ -181,7 +186,7 @@ fn read_uplink(mut keys: Keys<'_>, name: &str) -> (Option<UplinkConfig>, Backoff
     let (lake, mqtt) = (keys.below("lake"), keys.below("mqtt"));
     let uplink = match (has_lake, has_mqtt) {
         (true, _) => read_lake(lake),
-        (_, true) => read_mqtt(mqtt, name).map(UplinkConfig::Mqtt),
+        (_, true) => mqtt::read(mqtt, name, frame_bytes_max).map(UplinkConfig::Mqtt),
         _ => None,
     };
     keys.end();
@@ -202,40 +207,6 @@ fn read_lake(mut keys: Keys<'_>) -> Option<UplinkConfig> {
     }
     keys.end();
     Some(UplinkConfig::Lake(LakeConfig { root: path?.into() }))
-}
-
-fn read_mqtt(mut keys: Keys<'_>, name: &str) -> Option<MqttConfig> {
-    let host = keys.text_needed("host", "wants the broker's name or address");
-    let tls = read_tls(&mut keys);
-    let insecure = keys.flag("insecure", false);
-    let loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-    if tls.is_none() && !keys.has("tls") && !loopback && !insecure && !host.is_empty() {
-        keys.problem(
-            "tls",
-            "is missing: plain TCP goes to this machine only; give ca, cert and key, or insecure = true",
-        );
-    }
-    let client_id = keys.text("client_id").unwrap_or_else(|| name.into());
-    if client_id.is_empty() || client_id.len() > 128 {
-        keys.problem("client_id", "wants 1 to 128 bytes");
-    }
-    let topic_prefix = keys.text("topic_prefix").unwrap_or_default();
-    let wrong = topic_prefix.contains(['+', '#', '\0']) || topic_prefix.len() > 100;
-    if wrong || !(topic_prefix.is_empty() || topic_prefix.ends_with('/')) {
-        keys.problem("topic_prefix", "wants \"\" or at most 100 bytes ending in /, without + and #");
-    }
-    let config = MqttConfig {
-        host,
-        port: keys.number("port", if tls.is_some() { 8883 } else { 1883 }, 1..=65_535) as u16,
-        client_id,
-        topic_prefix,
-        keep_alive_s: keys.number("keep_alive_s", 30, 5..=1_200) as u16,
-        connect_ms_max: keys.number("connect_ms_max", 10_000, 100..=120_000),
-        in_flight_max: keys.number("in_flight_max", 50, 1..=100) as u16,
-        tls,
-    };
-    keys.end();
-    Some(config)
 }
 
 fn read_tls(keys: &mut Keys<'_>) -> Option<TlsPaths> {

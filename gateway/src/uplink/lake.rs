@@ -10,6 +10,7 @@ use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::limits::Limits;
 use super::{ConnectError, SendError, Uplink};
 use crate::spool::Spooled;
 
@@ -35,6 +36,10 @@ impl Lake {
 impl Uplink for Lake {
     fn in_flight_max(&self) -> usize {
         4
+    }
+
+    fn limits(&self) -> Limits {
+        Limits::NONE
     }
 
     fn silence_max(&self) -> Duration {
