@@ -16,6 +16,8 @@ use crate::range::RangeTable;
 use crate::source::i2c::I2cConfig;
 use crate::spool::SpoolConfig;
 use crate::uplink::BackoffConfig;
+#[cfg(feature = "aws")]
+use crate::uplink::bulk::BulkConfig;
 use crate::uplink::lake::LakeConfig;
 use crate::uplink::mqtt::MqttConfig;
 use keys::Keys;
@@ -39,6 +41,9 @@ pub struct Config {
     pub uplink: UplinkConfig,
     /// How long to wait after a failure there.
     pub backoff: BackoffConfig,
+    /// The direct path of a large backlog, beside MQTT.
+    #[cfg(feature = "aws")]
+    pub bulk: Option<BulkConfig>,
 }
 
 /// One source of readings.
@@ -134,11 +139,15 @@ impl Config {
 
     /// The settings as they take effect, defaults filled in; names of files, never their content.
     pub fn effective(&self) -> String {
-        let Self { name, drain_ms_max, sources, range, batch, spool, uplink, backoff } = self;
+        let Self { name, drain_ms_max, sources, range, batch, spool, uplink, backoff, .. } = self;
+        #[cfg(feature = "aws")]
+        let bulk = self.bulk.as_ref().map(|bulk| format!("uplink bulk: {bulk:?}\n")).unwrap_or_default();
+        #[cfg(not(feature = "aws"))]
+        let bulk = "";
         let sources: Vec<_> = sources.iter().map(|source| format!("source: {source:?}\n")).collect();
         format!(
             "name: {name}\ndrain_ms_max: {drain_ms_max}\n{}range: {} channels\nbatch: {batch:?}\n\
-             spool: {spool:?}\nuplink: {uplink:?}\nuplink backoff: {backoff:?}\n",
+             spool: {spool:?}\nuplink: {uplink:?}\nuplink backoff: {backoff:?}\n{bulk}",
             sources.concat(),
             range.len(),
         )

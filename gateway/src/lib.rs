@@ -40,6 +40,8 @@ use health::{Sealing, Sending, Summary};
 use phase::Phase;
 use source::{CHUNKS_MAX, Outlet};
 use spool::{Spool, SpoolError};
+#[cfg(feature = "aws")]
+use uplink::bulk::{S3, WithBulk};
 use uplink::lake::Lake;
 use uplink::mqtt::{Mqtt, TlsError};
 
@@ -58,6 +60,10 @@ pub enum RunError {
     /// The certificates cannot be used.
     #[error("TLS cannot be set up: {0}")]
     Tls(#[from] TlsError),
+    /// The roots for the direct path cannot be used.
+    #[cfg(feature = "aws")]
+    #[error("the direct path to S3 cannot be set up: {0}")]
+    Bulk(#[from] uplink::bulk::PutError),
     /// No new boot could be noted.
     #[error("the run cannot be numbered in the spool's directory: {0}")]
     Boot(io::Error),
@@ -93,6 +99,8 @@ pub async fn run(
         UplinkConfig::Mqtt(mqtt) => Some(Mqtt::new(mqtt.clone())?),
         UplinkConfig::Lake(_) => None,
     };
+    #[cfg(feature = "aws")]
+    let s3 = config.bulk.clone().map(S3::new).transpose()?;
     let state_dir = config.spool.dir.clone();
     let fsync_interval = Duration::from_millis(config.spool.fsync_interval_ms);
     let spool_config = config.spool.clone();
@@ -119,6 +127,11 @@ pub async fn run(
         match (config.uplink.clone(), mqtt) {
             (UplinkConfig::Lake(lake), _) => {
                 tokio::spawn(uplink::drain(Lake::new(lake), spool, backoff, phases))
+            }
+            #[cfg(feature = "aws")]
+            (UplinkConfig::Mqtt(_), Some(mqtt)) if let Some(s3) = s3 => {
+                let both = WithBulk::new(mqtt, s3, Arc::clone(&spool));
+                tokio::spawn(uplink::drain(both, spool, backoff, phases))
             }
             (UplinkConfig::Mqtt(_), Some(mqtt)) => tokio::spawn(uplink::drain(mqtt, spool, backoff, phases)),
             (UplinkConfig::Mqtt(_), None) => return Err(io::Error::other("no MQTT client").into()),
