@@ -73,8 +73,7 @@ fn main() -> ExitCode {
         Command::Check(settings) => (settings, true),
         Command::Provision { how, format } => return provision(how, format),
     };
-    let overrides =
-        Overrides { name: settings.name, spool: settings.spool, lake: settings.lake };
+    let overrides = Overrides { name: settings.name, spool: settings.spool, lake: settings.lake };
     let config = match Config::load(settings.config.as_deref(), overrides) {
         Ok(config) => config,
         Err(error) => {

@@ -29,7 +29,16 @@ use witness::Witness;
 /// Runs the command as a user would; fails if it hangs.
 async fn claim(fleet: &Fleet, dir: &Path, more: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ingot-gateway"));
-    command.args(["provision", "claim", "--name", "gw-1", "--host", "127.0.0.1", "--template", "ingot-fleet"]);
+    command.args([
+        "provision",
+        "claim",
+        "--name",
+        "gw-1",
+        "--host",
+        "127.0.0.1",
+        "--template",
+        "ingot-fleet",
+    ]);
     command.args(["--parameter", "SerialNumber=0042", "--wait-ms-max", "1500", "--format", "json"]);
     command.arg("--port").arg(fleet.broker.port.to_string());
     for (flag, path) in [
@@ -66,7 +75,8 @@ fn keeps_secrets(fleet: &Fleet, dir: &Path, outputs: &[Output]) {
     keys.extend(["1", "2"].map(|number| dir.join(number).join("key.pem")));
     let mut canaries = vec!["canary".to_owned(), "PRIVATE KEY".to_owned()];
     for key in keys.iter().filter_map(|key| fs::read_to_string(key).ok()) {
-        canaries.extend(key.lines().filter(|line| line.len() > 20 && !line.contains("---")).map(str::to_owned));
+        canaries
+            .extend(key.lines().filter(|line| line.len() > 20 && !line.contains("---")).map(str::to_owned));
     }
     assert!(canaries.len() >= 4, "there are keys to look for");
     for output in outputs {

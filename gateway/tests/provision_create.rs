@@ -2,14 +2,20 @@
 #![cfg(feature = "aws")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "common/mosquitto.rs"]
+mod mosquitto;
 #[path = "common/moto.rs"]
 mod moto;
+#[path = "common/pki.rs"]
+mod pki;
 
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use mosquitto::{ACL, Mosquitto};
 use moto::{Cut, Moto, Proxy};
+use pki::{Ca, Validity};
 use serde_json::Value;
 
 const SECRET: &str = "canary-secret-key";
@@ -17,7 +23,7 @@ const TOKEN: &str = "canary-session-token";
 
 fn create(port: u16, dir: &Path, more: &[&str]) -> Output {
     let output = Command::new(env!("CARGO_BIN_EXE_ingot-gateway"))
-        .args(["provision", "create", "--name", "gw-1", "--format", "json", "--wait-ms-max", "300", "--dir"])
+        .args(["provision", "create", "--name", "gw-1", "--format", "json", "--wait-ms-max", "2000", "--dir"])
         .arg(dir)
         .args(more)
         .env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{port}"))
@@ -73,7 +79,8 @@ fn is_whole(moto: &Moto, certificate: &str) {
 #[test]
 fn a_cut_at_each_request_ends_in_one_thing_and_one_active_certificate() {
     let moto = Moto::start();
-    let proxy = Proxy::start(moto.port);
+    let files = tempfile::tempdir().unwrap();
+    let proxy = Proxy::start(moto.port, Ca::new(files.path(), "ca"));
     let whole = |dir: &Path| {
         let second = done(&create(proxy.port, dir, &["--no-check"]));
         let id = second["certificate_id"].as_str().unwrap();
@@ -110,32 +117,55 @@ fn a_cut_at_each_request_ends_in_one_thing_and_one_active_certificate() {
 #[test]
 fn each_step_says_what_is_wrong_and_what_to_do() {
     let moto = Moto::start();
+    let files = tempfile::tempdir().unwrap();
+    let ca = Ca::new(files.path(), "ca");
+    let broker = Mosquitto::start(files.path(), &ca.cert, &ca.server(Validity::NOW), ACL);
+    let (ca, aws) = (ca.cert.clone(), Proxy::start(moto.port, ca).port);
     let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let first = done(&create(moto.port, dir.path(), &["--no-check"]));
+    let first = done(&create(aws, dir.path(), &["--no-check"]));
     let id = first["certificate_id"].as_str().unwrap();
 
-    let why = error(&create(moto.port, other.path(), &["--no-check"]));
+    let why = error(&create(aws, other.path(), &["--no-check"]));
     assert!(why.contains(id) && why.contains("--replace"), "another machine has the name: {why}");
-    let why = error(&create(moto.port, dir.path(), &["--no-check", "--role-alias", "ingot"]));
+    let why = error(&create(aws, dir.path(), &["--no-check", "--role-alias", "ingot"]));
     assert!(why.contains("the policy: ingot-gateway exists") && why.contains("--update-policy"), "{why}");
-    done(&create(moto.port, dir.path(), &["--no-check", "--role-alias", "ingot", "--update-policy"]));
+    done(&create(aws, dir.path(), &["--no-check", "--role-alias", "ingot", "--update-policy"]));
 
     moto.request("iot", "PUT", &format!("/certificates/{id}?newStatus=INACTIVE"), b"");
-    let why = error(&create(moto.port, dir.path(), &["--no-check", "--role-alias", "ingot"]));
+    let why = error(&create(aws, dir.path(), &["--no-check", "--role-alias", "ingot"]));
     assert!(why.contains("INACTIVE") && why.contains("--rotate"), "{why}");
 
-    let replaced = done(&create(moto.port, other.path(), &["--no-check", "--replace", "--role-alias", "ingot"]));
+    let replaced = done(&create(aws, other.path(), &["--no-check", "--replace", "--role-alias", "ingot"]));
     assert_eq!(replaced["retired"][0], id);
     is_whole(&moto, replaced["certificate_id"].as_str().unwrap());
 
     // A rotation that cannot be proven by a connection leaves everything in use as it is.
     let before = fs::read(other.path().join("current/key.pem")).unwrap();
     let rotate = ["--rotate", "--role-alias", "ingot", "--host", "127.0.0.1", "--port", "9"];
-    let why = error(&create(moto.port, other.path(), &rotate));
+    let why = error(&create(aws, other.path(), &rotate));
     assert!(why.contains("connecting with the new certificate"), "{why}");
     assert!(why.contains("the old certificate stays in use"), "{why}");
     assert_eq!(fs::read(other.path().join("current/key.pem")).unwrap(), before);
 
+    // One that can: the broker takes the new certificate, the old one is gone from the registry.
+    let port = broker.port.to_string();
+    let rotate = ["--rotate", "--role-alias", "ingot", "--host", "127.0.0.1", "--port", &port, "--ca"];
+    let rotated = done(&create(aws, other.path(), &[&rotate[..], &[ca.to_str().unwrap()]].concat()));
+    assert_eq!(rotated["retired"][0], replaced["certificate_id"]);
+    assert_eq!(rotated["checked"], true);
+    is_whole(&moto, rotated["certificate_id"].as_str().unwrap());
+    assert_ne!(fs::read(other.path().join("current/key.pem")).unwrap(), before);
+
     let why = error(&create(9, dir.path(), &["--no-check"]));
     assert!(why.contains("AWS cannot be reached"), "{why}");
+    let nobody = Command::new(env!("CARGO_BIN_EXE_ingot-gateway"))
+        .args(["provision", "create", "--name", "gw-9", "--region", "eu-west-1", "--dir"])
+        .arg(files.path().join("nobody"))
+        .env_clear()
+        .env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{aws}"))
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .output()
+        .unwrap();
+    let why = error(&nobody);
+    assert!(why.contains("no usable credentials") && why.contains("AWS_PROFILE"), "{why}");
 }

@@ -139,7 +139,11 @@ impl Claim {
         generation.save()
     }
 
-    async fn provision(&self, connection: &mut Connection, generation: &Generation) -> Result<String, AskError> {
+    async fn provision(
+        &self,
+        connection: &mut Connection,
+        generation: &Generation,
+    ) -> Result<String, AskError> {
         let mut parameters = self.parameters.clone();
         parameters.entry("ThingName".into()).or_insert_with(|| generation.progress.thing.clone());
         let token = generation.progress.ownership_token.as_ref().map(|token| &token.0);
@@ -178,7 +182,9 @@ impl Claim {
             AskError::Rejected(rejection) => {
                 let advice = match rejection.error_code.as_str() {
                     "InvalidParameters" => "see which parameters the template wants (--parameter NAME=VALUE)",
-                    "AccessDenied" | "Unauthorized" => "the pre-provisioning hook or a policy refuses this device",
+                    "AccessDenied" | "Unauthorized" => {
+                        "the pre-provisioning hook or a policy refuses this device"
+                    }
                     "ResourceNotFound" | "TemplateNotFound" => "see that the template's name is right",
                     _ => "see that the template is enabled, and its provisioning role",
                 };

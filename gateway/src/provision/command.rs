@@ -246,7 +246,10 @@ impl Common {
         let connected = connect_as(&self.endpoint(host), &tls, generation).await;
         let connection = connected.map_err(|why| {
             let kept = if self.rotate { "; the old certificate stays in use" } else { "" };
-            ProvisionError::new(Step::Check, format!("{why}{kept}; run the command again, it goes on from here"))
+            ProvisionError::new(
+                Step::Check,
+                format!("{why}{kept}; run the command again, it goes on from here"),
+            )
         })?;
         connection.close().await;
         Ok(())

@@ -119,7 +119,8 @@ impl Connection {
     async fn ask_unlimited(&mut self, topic: &str, question: String) -> Result<Vec<u8>, AskError> {
         let lost = |error: rumqttc::ClientError| AskError::Lost(error.to_string());
         let (accepted, rejected) = (format!("{topic}/accepted"), format!("{topic}/rejected"));
-        let filters = [&accepted, &rejected].map(|topic| SubscribeFilter::new(topic.clone(), QoS::AtLeastOnce));
+        let filters =
+            [&accepted, &rejected].map(|topic| SubscribeFilter::new(topic.clone(), QoS::AtLeastOnce));
         self.client.subscribe_many(filters).await.map_err(lost)?;
         loop {
             match self.next().await.map_err(AskError::Lost)? {

@@ -6,6 +6,7 @@
 //! (variables, profile files, instance roles; no SSO: see `aws configure export-credentials`).
 
 use aws_config::BehaviorVersion;
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_iot::Client;
 use aws_sdk_iot::config::Region;
 use aws_sdk_iot::error::{ProvideErrorMetadata, SdkError};
@@ -55,7 +56,10 @@ impl Operator {
         }
         let config = loader.load().await;
         if config.region().is_none() {
-            return Err(ProvisionError::new(Step::Credentials, "no region; give --region, or set AWS_REGION"));
+            return Err(ProvisionError::new(
+                Step::Credentials,
+                "no region; give --region, or set AWS_REGION",
+            ));
         }
         Ok(Self { iot: Client::new(&config), wanted })
     }
@@ -65,7 +69,11 @@ impl Operator {
     ///
     /// # Errors
     /// A step failed; what was done before it is kept.
-    pub async fn register(&self, generation: &mut Generation, known: &[String]) -> Result<(), ProvisionError> {
+    pub async fn register(
+        &self,
+        generation: &mut Generation,
+        known: &[String],
+    ) -> Result<(), ProvisionError> {
         let key = generation.key()?;
         let thing = generation.progress.thing.clone();
         let arns = self.thing(&thing).await?;
@@ -104,8 +112,15 @@ impl Operator {
     }
 
     async fn principals(&self, thing: &str) -> Result<Vec<(String, String)>, ProvisionError> {
-        let listed: Result<Vec<String>, _> =
-            self.iot.list_thing_principals().thing_name(thing).into_paginator().items().send().collect().await;
+        let listed: Result<Vec<String>, _> = self
+            .iot
+            .list_thing_principals()
+            .thing_name(thing)
+            .into_paginator()
+            .items()
+            .send()
+            .collect()
+            .await;
         let arns = listed.map_err(|error| problem(Step::Thing, "iot:ListThingPrincipals", words(&error)))?;
         let with_id = |arn: String| Some((arn.split_once(":cert/")?.1.to_owned(), arn));
         Ok(arns.into_iter().filter_map(with_id).collect())
@@ -146,7 +161,8 @@ impl Operator {
         }
         let found = self.iot.get_policy().policy_name(name).send().await;
         let found = found.map_err(|error| failed("iot:GetPolicy", words(&error)))?;
-        let there: Value = serde_json::from_str(found.policy_document().unwrap_or_default()).unwrap_or_default();
+        let there: Value =
+            serde_json::from_str(found.policy_document().unwrap_or_default()).unwrap_or_default();
         if there == document {
             return Ok(());
         }
@@ -165,7 +181,11 @@ impl Operator {
     }
 
     /// A certificate for `key`: one whose answer was lost, else a new one, inactive.
-    async fn certificate(&self, generation: &Generation, key: &Secret) -> Result<Certificate, ProvisionError> {
+    async fn certificate(
+        &self,
+        generation: &Generation,
+        key: &Secret,
+    ) -> Result<Certificate, ProvisionError> {
         if let Some(found) = self.find_lost(generation.progress.begun_ms, key).await? {
             tracing::info!(id = found.id, "a certificate for this key was found; it is used");
             return Ok(found);
@@ -178,9 +198,7 @@ impl Operator {
             .set_as_active(false)
             .send()
             .await
-            .map_err(|error| {
-                problem(Step::Certificate, "iot:CreateCertificateFromCsr", words(&error))
-            })?;
+            .map_err(|error| problem(Step::Certificate, "iot:CreateCertificateFromCsr", words(&error)))?;
         match (made.certificate_id, made.certificate_pem) {
             (Some(id), Some(pem)) => Ok(Certificate { id, pem }),
             _ => Err(ProvisionError::new(Step::Certificate, "AWS gave no certificate")),
@@ -214,14 +232,16 @@ impl Operator {
     /// A certificate that was in force and is not any more was put out of use on purpose.
     async fn refuse_inactive(&self, id: &str) -> Result<(), ProvisionError> {
         let described = self.iot.describe_certificate().certificate_id(id).send().await;
-        let described =
-            described.map_err(|error| problem(Step::Certificate, "iot:DescribeCertificate", words(&error)))?;
+        let described = described
+            .map_err(|error| problem(Step::Certificate, "iot:DescribeCertificate", words(&error)))?;
         let status = described.certificate_description.and_then(|found| found.status);
         match status {
             Some(CertificateStatus::Active) | None => Ok(()),
             Some(status) => Err(ProvisionError::new(
                 Step::Certificate,
-                format!("{id} is {status}: somebody put it out of use. For a new key and certificate: --rotate"),
+                format!(
+                    "{id} is {status}: somebody put it out of use. For a new key and certificate: --rotate"
+                ),
             )),
         }
     }
@@ -235,15 +255,19 @@ impl Operator {
         self.set_status(id, CertificateStatus::Active, Step::Attach).await
     }
 
-    async fn set_status(&self, id: &str, status: CertificateStatus, step: Step) -> Result<(), ProvisionError> {
+    async fn set_status(
+        &self,
+        id: &str,
+        status: CertificateStatus,
+        step: Step,
+    ) -> Result<(), ProvisionError> {
         let set = self.iot.update_certificate().certificate_id(id).new_status(status).send().await;
         set.map(drop).map_err(|error| problem(step, "iot:UpdateCertificate", words(&error)))
     }
 
     async fn endpoint(&self) -> Result<String, ProvisionError> {
         let found = self.iot.describe_endpoint().endpoint_type("iot:Data-ATS").send().await;
-        let found =
-            found.map_err(|error| problem(Step::Endpoint, "iot:DescribeEndpoint", words(&error)))?;
+        let found = found.map_err(|error| problem(Step::Endpoint, "iot:DescribeEndpoint", words(&error)))?;
         found.endpoint_address.ok_or_else(|| ProvisionError::new(Step::Endpoint, "AWS gave no address"))
     }
 
@@ -312,6 +336,10 @@ fn problem(step: Step, action: &str, (code, why): (Option<String>, String)) -> P
     ProvisionError::new(step, format!("{action}: {why}{advice}"))
 }
 
+fn is_about_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.is::<CredentialsError>() || error.source().is_some_and(is_about_credentials)
+}
+
 /// The error's code, and its words without request, response or credentials.
 fn words<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> (Option<String>, String) {
     let code = error.code().map(str::to_owned);
@@ -320,10 +348,12 @@ fn words<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> (Option<String>,
             format!("{}: {}", error.code().unwrap_or("error"), error.message().unwrap_or("no message"))
         }
         SdkError::DispatchFailure(failure) => match failure.as_connector_error() {
-            Some(error) if error.is_other() => {
-                "no request could be made; are there credentials? (AWS_ACCESS_KEY_ID, AWS_PROFILE, or a role)".into()
+            Some(error) if is_about_credentials(error) => {
+                "there are no usable credentials; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and \
+                 AWS_SECRET_ACCESS_KEY, or run under a role"
+                    .into()
             }
-            _ => "AWS cannot be reached; see network, region and AWS_ENDPOINT_URL".into(),
+            _ => "AWS cannot be reached, or broke off; see network, region and AWS_ENDPOINT_URL".into(),
         },
         SdkError::TimeoutError(_) => "AWS did not answer in time".into(),
         _ => "the answer cannot be understood, or the request could not be made".into(),

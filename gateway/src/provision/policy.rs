@@ -29,10 +29,8 @@ pub fn document(arns: &str, role_alias: Option<&str>) -> Value {
         allow(json!("iot:Receive"), json!(own("ingot/contract"))),
     ];
     if let Some(alias) = role_alias {
-        statements.push(allow(
-            json!("iot:AssumeRoleWithCertificate"),
-            json!(format!("{arns}:rolealias/{alias}")),
-        ));
+        statements
+            .push(allow(json!("iot:AssumeRoleWithCertificate"), json!(format!("{arns}:rolealias/{alias}"))));
     }
     json!({ "Version": "2012-10-17", "Statement": statements })
 }

@@ -117,7 +117,9 @@ impl S3 {
         let object = format!("arn:aws:s3:::{bucket}/{prefix}{key}");
         let advice = match status {
             StatusCode::FORBIDDEN => {
-                format!("the role of {role_alias} needs s3:PutObject for arn:aws:s3:::{bucket}/{prefix}bronze/*")
+                format!(
+                    "the role of {role_alias} needs s3:PutObject for arn:aws:s3:::{bucket}/{prefix}bronze/*"
+                )
             }
             StatusCode::NOT_FOUND | StatusCode::MOVED_PERMANENTLY => {
                 format!("see that the bucket exists in {region}")
@@ -272,4 +274,3 @@ fn why(error: &reqwest::Error) -> String {
 fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
     text.split_once(start)?.1.split_once(end).map(|(between, _)| between)
 }
-

@@ -34,8 +34,9 @@ impl CredentialsProvider {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(&ca.cert).unwrap()).unwrap();
-        let clients =
-            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build().unwrap();
+        let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+            .build()
+            .unwrap();
         let server = ca.server(Validity::NOW);
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -56,12 +57,12 @@ impl CredentialsProvider {
     }
 
     /// From now on credentials with this access key, good until then (RFC 3339).
-    pub fn give(&self, (id, secret): &(String, String), until: &str) {
+    pub fn give(&self, [id, secret, token]: &[String; 3], until: &str) {
         let mut script = self.script.lock().unwrap();
         script.status = 200;
         script.body = format!(
             "{{\"credentials\":{{\"accessKeyId\":{id:?},\"secretAccessKey\":{secret:?},\
-             \"sessionToken\":\"canary-token\",\"expiration\":{until:?}}}}}"
+             \"sessionToken\":{token:?},\"expiration\":{until:?}}}}}"
         );
     }
 
@@ -88,7 +89,11 @@ fn answer(socket: TcpStream, config: &Arc<ServerConfig>, script: &Mutex<Script>)
     script.asked.push(head);
     let Script { status, body, .. } = &*script;
     let mut stream = reader.into_inner();
-    write!(stream, "HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())?;
+    write!(
+        stream,
+        "HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )?;
     stream.conn.send_close_notify();
     stream.flush()
 }

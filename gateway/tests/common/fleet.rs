@@ -154,7 +154,8 @@ impl Answering {
         let at = registry.faults.iter().position(|(of, _)| *of == topic);
         let fault = at.map(|at| registry.faults.remove(at).1);
         let refused = |status: u16, code: &str| {
-            let words = json!({ "statusCode": status, "errorCode": code, "errorMessage": "as the test wants" });
+            let words =
+                json!({ "statusCode": status, "errorCode": code, "errorMessage": "as the test wants" });
             Some(("rejected", words))
         };
         match fault {

@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
+
+use super::pki::Ca;
 
 /// The server; it is killed when it is dropped.
 pub struct Moto {
@@ -47,9 +49,12 @@ impl Moto {
     pub fn request(&self, service: &str, method: &str, path: &str, body: &[u8]) -> (u16, Vec<u8>) {
         let mut socket = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         let scope = format!("Credential=test/20260101/eu-west-1/{service}/aws4_request");
-        // IAM's API takes forms.
-        let form =
-            if service == "iam" { "Content-Type: application/x-www-form-urlencoded\r\n" } else { "" };
+        // IAM and STS take forms.
+        let form = if matches!(service, "iam" | "sts") {
+            "Content-Type: application/x-www-form-urlencoded\r\n"
+        } else {
+            ""
+        };
         let head = format!(
             "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nContent-Length: {}\r\nConnection: close\r\n\
              Authorization: AWS4-HMAC-SHA256 {scope}, SignedHeaders=host, Signature=0\r\n{form}\r\n",
@@ -70,30 +75,31 @@ impl Moto {
         assert_eq!(self.request("s3", "POST", "/moto-api/reset-auth", unchecked.as_bytes()).0, 200);
     }
 
-    /// A user with these rights on the bucket; its access key's id and secret.
-    pub fn user(&self, name: &str, action: Option<&str>, bucket: &str) -> (String, String) {
-        let call = |query: String| {
-            let (status, body) = self.request("iam", "POST", "/", query.as_bytes());
+    /// A role with this right on the bucket, taken: access key's id, secret and token.
+    pub fn role(&self, name: &str, action: &str, bucket: &str) -> [String; 3] {
+        let call = |service: &str, query: String| {
+            let (status, body) = self.request(service, "POST", "/", query.as_bytes());
             let body = String::from_utf8(body).unwrap();
             assert_eq!(status, 200, "{body}");
             body
         };
-        call(format!("Action=CreateUser&UserName={name}&Version=2010-05-08"));
-        if let Some(action) = action {
-            let policy = format!(
-                "{{\"Version\":\"2012-10-17\",\"Statement\":[{{\"Effect\":\"Allow\",\"Action\":\"{action}\",\
-                 \"Resource\":\"arn:aws:s3:::{bucket}/*\"}}]}}"
-            );
-            call(format!(
-                "Action=PutUserPolicy&UserName={name}&PolicyName=p&PolicyDocument={policy}&Version=2010-05-08"
-            ));
-        }
-        let made = call(format!("Action=CreateAccessKey&UserName={name}&Version=2010-05-08"));
+        let (iam, sts) = ("Version=2010-05-08", "Version=2011-06-15");
+        call("iam", format!("Action=CreateRole&RoleName={name}&AssumeRolePolicyDocument={{}}&{iam}"));
+        let policy = format!(
+            "{{\"Version\":\"2012-10-17\",\"Statement\":[{{\"Effect\":\"Allow\",\"Action\":\"{action}\",\
+             \"Resource\":\"arn:aws:s3:::{bucket}/*\"}}]}}"
+        );
+        call(
+            "iam",
+            format!("Action=PutRolePolicy&RoleName={name}&PolicyName=p&PolicyDocument={policy}&{iam}"),
+        );
+        let arn = format!("arn:aws:iam::123456789012:role/{name}");
+        let made = call("sts", format!("Action=AssumeRole&RoleArn={arn}&RoleSessionName=gateway&{sts}"));
         let field = |tag: &str| {
             let (_, rest) = made.split_once(&format!("<{tag}>")).unwrap();
             rest.split_once("</").unwrap().0.to_owned()
         };
-        (field("AccessKeyId"), field("SecretAccessKey"))
+        ["AccessKeyId", "SecretAccessKey", "SessionToken"].map(field)
     }
 
     /// What IoT's API lists.
@@ -121,22 +127,23 @@ pub enum Cut {
     Never,
 }
 
-/// One connection a request, passed on to moto until the cut.
+/// One connection a request, passed on to moto until the cut. Moto gives certificates for keys of its own
+/// making; here an authority signs what is asked for, and moto gets the certificate to register.
 pub struct Proxy {
     pub port: u16,
     seen: Arc<Mutex<(u32, Cut)>>,
 }
 
 impl Proxy {
-    pub fn start(to: u16) -> Self {
+    pub fn start(to: u16, ca: Ca) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let seen = Arc::new(Mutex::new((0, Cut::Never)));
-        let shared = Arc::clone(&seen);
+        let (shared, ca) = (Arc::clone(&seen), Arc::new(ca));
         spawn(move || {
             for socket in listener.incoming().flatten() {
-                let shared = Arc::clone(&shared);
-                spawn(move || pass(socket, to, &shared));
+                let (shared, ca) = (Arc::clone(&shared), Arc::clone(&ca));
+                spawn(move || pass(socket, to, &shared, &ca));
             }
         });
         Self { port, seen }
@@ -153,7 +160,7 @@ impl Proxy {
     }
 }
 
-fn pass(mut client: TcpStream, to: u16, seen: &Mutex<(u32, Cut)>) -> Option<()> {
+fn pass(mut client: TcpStream, to: u16, seen: &Mutex<(u32, Cut)>, ca: &Ca) -> Option<()> {
     let mut reader = BufReader::new(client.try_clone().ok()?);
     let (mut head, mut length) = (String::new(), 0);
     loop {
@@ -168,7 +175,7 @@ fn pass(mut client: TcpStream, to: u16, seen: &Mutex<(u32, Cut)>) -> Option<()> 
         if line == "\r\n" {
             break;
         }
-        if !lower.starts_with("connection:") {
+        if !lower.starts_with("connection:") && !lower.starts_with("content-length:") {
             head += &line;
         }
     }
@@ -186,10 +193,29 @@ fn pass(mut client: TcpStream, to: u16, seen: &Mutex<(u32, Cut)>) -> Option<()> 
     };
     if arrives {
         let mut server = TcpStream::connect(("127.0.0.1", to)).ok()?;
-        head += "Connection: close\r\n\r\n";
+        let mut certificate = None;
+        if head.starts_with("POST /certificates?") {
+            let asked: Value = serde_json::from_slice(&body).ok()?;
+            let pem = ca.sign(asked["certificateSigningRequest"].as_str()?);
+            body = json!({ "certificatePem": pem, "status": "INACTIVE" }).to_string().into();
+            head = format!("POST /certificate/register-no-ca HTTP/1.1\r\n{}", head.split_once("\r\n")?.1);
+            certificate = Some(pem);
+        }
+        head += &format!("Content-Length: {}\r\nConnection: close\r\n\r\n", body.len());
         server.write_all(&[head.as_bytes(), &body].concat()).ok()?;
         let mut answer = Vec::new();
         server.read_to_end(&mut answer).ok()?;
+        if let Some(pem) = certificate {
+            let at = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n")? + 4;
+            let mut registered: Value = serde_json::from_slice(&answer[at..]).ok()?;
+            registered["certificatePem"] = pem.into();
+            let registered = registered.to_string();
+            let length = registered.len();
+            answer = format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{registered}"
+            )
+            .into();
+        }
         if answered {
             client.write_all(&answer).ok()?;
         }

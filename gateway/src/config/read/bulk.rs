@@ -10,7 +10,8 @@ pub(super) fn read(mut keys: Keys<'_>, mqtt: Option<&MqttConfig>) -> Option<Bulk
     let bucket = keys.text_needed("bucket", "wants the name of bronze's bucket");
     let prefix = keys.text("prefix").unwrap_or_default();
     let region = keys.text_needed("region", "wants the bucket's region, e.g. \"eu-west-1\"");
-    let role_alias = keys.text_needed("role_alias", "wants the IoT role alias of the role that may put objects");
+    let role_alias =
+        keys.text_needed("role_alias", "wants the IoT role alias of the role that may put objects");
     let endpoint = keys.text("endpoint");
     let credentials_endpoint = keys.text_needed(
         "credentials_endpoint",
@@ -23,7 +24,10 @@ pub(super) fn read(mut keys: Keys<'_>, mqtt: Option<&MqttConfig>) -> Option<Bulk
         keys.problem("bucket", "wants letters, digits, . and -");
     }
     if !plain(&prefix, "._-/") || !(prefix.is_empty() || prefix.ends_with('/')) || prefix.starts_with('/') {
-        keys.problem("prefix", "wants \"\" or letters, digits, . _ - / with / at its end and not at its start");
+        keys.problem(
+            "prefix",
+            "wants \"\" or letters, digits, . _ - / with / at its end and not at its start",
+        );
     }
     if !plain(&region, "-") {
         keys.problem("region", "wants letters, digits and -");
@@ -37,11 +41,17 @@ pub(super) fn read(mut keys: Keys<'_>, mqtt: Option<&MqttConfig>) -> Option<Bulk
     let loopback = |url: &str| url.starts_with("http://127.0.0.1:") || url.starts_with("http://localhost:");
     let usable = |url: &String| (url.starts_with("https://") || loopback(url)) && plain(url, ":/._-");
     if endpoint.as_ref().is_some_and(|url| !usable(url) || url.ends_with('/')) {
-        keys.problem("endpoint", "wants https://host without / at its end; plain HTTP goes to this machine only");
+        keys.problem(
+            "endpoint",
+            "wants https://host without / at its end; plain HTTP goes to this machine only",
+        );
     }
     let tls = mqtt.and_then(|mqtt| mqtt.tls.clone());
     if mqtt.is_some() && tls.is_none() {
-        keys.problem("role_alias", "needs [uplink.mqtt.tls]: credentials are given for the gateway's certificate");
+        keys.problem(
+            "role_alias",
+            "needs [uplink.mqtt.tls]: credentials are given for the gateway's certificate",
+        );
     }
     keys.end();
     let thing = mqtt?.client_id.clone();
@@ -71,10 +81,18 @@ mod tests {
             panic!("problems were expected")
         };
         for key in ["bucket: wants", "prefix: wants", "region: is missing", "role_alias: is missing"] {
-            assert!(told.iter().any(|problem| problem.starts_with(&format!("uplink.bulk.{key}"))), "{told:#?}");
+            assert!(
+                told.iter().any(|problem| problem.starts_with(&format!("uplink.bulk.{key}"))),
+                "{told:#?}"
+            );
         }
-        for key in ["endpoint: wants https", "credentials_endpoint: wants a host", "role_alias: needs", "colour: is"] {
-            assert!(told.iter().any(|problem| problem.starts_with(&format!("uplink.bulk.{key}"))), "{told:#?}");
+        for key in
+            ["endpoint: wants https", "credentials_endpoint: wants a host", "role_alias: needs", "colour: is"]
+        {
+            assert!(
+                told.iter().any(|problem| problem.starts_with(&format!("uplink.bulk.{key}"))),
+                "{told:#?}"
+            );
         }
     }
 }
