@@ -4,9 +4,11 @@
 //! of every session that subscribed to it, and a session outlives its connections while the broker
 //! lives (unless its client asked for no expiry). At a full queue the PUBACK waits: back pressure.
 //! Everything is in memory. There are no QoS 2, retained messages, wills, shared subscriptions, topic
-//! aliases, TLS or authentication; it listens on loopback only.
+//! aliases, TLS or authentication; it listens on loopback only. On demand it keeps AWS IoT Core's limits
+//! ([`Limits`]).
 
 mod connection;
+mod limits;
 mod packets;
 mod session;
 
@@ -21,6 +23,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+pub use limits::Limits;
 use session::Sessions;
 
 /// Largest payload of a message: AWS IoT Core's limit. A publisher of more is disconnected.
@@ -74,6 +77,12 @@ pub struct BrokerStats {
     pub delivered: u64,
     /// PUBACKs received from subscribers.
     pub delivered_pubacks: u64,
+    /// PUBLISH packets above [`Limits::publishes_per_s`], discarded without a PUBACK.
+    pub throttled: u64,
+    /// PUBLISH packets above [`Limits::bytes_per_s`], delayed.
+    pub delayed: u64,
+    /// Connections that had more in flight than [`Limits::in_flight_max`].
+    pub overrun: u64,
     /// Messages larger than their subscriber said it takes; MQTT has the server discard these.
     pub too_large: u64,
 }
@@ -90,6 +99,9 @@ struct Counters {
     duplicated: AtomicU64,
     delivered: AtomicU64,
     delivered_pubacks: AtomicU64,
+    throttled: AtomicU64,
+    delayed: AtomicU64,
+    overrun: AtomicU64,
     too_large: AtomicU64,
 }
 
@@ -117,6 +129,7 @@ struct Shared {
     sessions: Sessions,
     counters: Counters,
     faults: BrokerFaults,
+    limits: Option<Limits>,
     service: watch::Sender<Service>,
 }
 
@@ -133,12 +146,25 @@ impl Broker {
     /// # Errors
     /// The system gives no port.
     pub async fn start(faults: BrokerFaults) -> io::Result<Self> {
+        Self::start_with(faults, None).await
+    }
+
+    /// The same with limits on each connection.
+    ///
+    /// # Errors
+    /// The system gives no port.
+    pub async fn start_limited(faults: BrokerFaults, limits: Limits) -> io::Result<Self> {
+        Self::start_with(faults, Some(limits)).await
+    }
+
+    async fn start_with(faults: BrokerFaults, limits: Option<Limits>) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let addr = listener.local_addr()?;
         let shared = Arc::new(Shared {
             sessions: Sessions::default(),
             counters: Counters::default(),
             faults,
+            limits,
             service: watch::Sender::default(),
         });
         let mut tasks = vec![tokio::spawn(accept(listener, shared.clone()))];
@@ -170,6 +196,9 @@ impl Broker {
             duplicated: read(&counters.duplicated),
             delivered: read(&counters.delivered),
             delivered_pubacks: read(&counters.delivered_pubacks),
+            throttled: read(&counters.throttled),
+            delayed: read(&counters.delayed),
+            overrun: read(&counters.overrun),
             too_large: read(&counters.too_large),
         }
     }

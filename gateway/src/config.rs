@@ -69,6 +69,7 @@ pub struct BatchConfig {
 
 /// Where frames go.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "one for the whole run")]
 pub enum UplinkConfig {
     /// Bronze objects below a directory.
     Lake(LakeConfig),

@@ -5,7 +5,8 @@
 //! still gets its pings answered.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use rumqttc::mqttbytes;
@@ -18,8 +19,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
+use super::limits::{Meter, Verdict};
 use super::packets::{Ended, Input, check, connack_properties, send};
 use super::session::Session;
 use super::{CONNECT_WAIT, IN_FLIGHT_MAX, PACKET_BYTES_MAX, Shared, count};
@@ -59,6 +61,8 @@ struct Client<'a> {
     shared: &'a Shared,
     connection: u64,
     session: Arc<Session>,
+    /// QoS 1 messages taken that have no PUBACK yet.
+    unconfirmed: AtomicUsize,
     /// The longest silence allowed: one and a half keep-alives (MQTT 5, section 3.1.2.10).
     silence_max: Option<Duration>,
     /// Deliveries in flight that the client takes.
@@ -82,7 +86,10 @@ impl<'a> Client<'a> {
         let (session, session_present) =
             shared.sessions.connect(client_id, connection, connect.clean_start, expires_at_once);
         count(&shared.counters.connects);
+        let keep_alive_s =
+            shared.limits.map_or(connect.keep_alive, |limits| limits.keep_alive_s(connect.keep_alive));
         let properties = ConnAckProperties {
+            server_keep_alive: (keep_alive_s != connect.keep_alive).then_some(keep_alive_s),
             receive_max: Some(IN_FLIGHT_MAX),
             max_qos: Some(1),
             retain_available: Some(0),
@@ -99,8 +106,8 @@ impl<'a> Client<'a> {
             shared,
             connection,
             session,
-            silence_max: (connect.keep_alive > 0)
-                .then(|| Duration::from_millis(1500 * u64::from(connect.keep_alive))),
+            unconfirmed: AtomicUsize::new(0),
+            silence_max: (keep_alive_s > 0).then(|| Duration::from_millis(1500 * u64::from(keep_alive_s))),
             window: asked.receive_maximum.unwrap_or(IN_FLIGHT_MAX).min(IN_FLIGHT_MAX).into(),
             packet_bytes_max: asked.max_packet_size,
         })
@@ -113,6 +120,7 @@ impl<'a> Client<'a> {
         answers: &mpsc::Sender<Packet>,
         publishes: mpsc::Sender<Publish>,
     ) -> Result<(), Ended> {
+        let mut meter = self.shared.limits.map(Meter::new);
         loop {
             let packet = match self.silence_max {
                 Some(silence) => {
@@ -123,6 +131,9 @@ impl<'a> Client<'a> {
             let answer = match packet {
                 Packet::Publish(publish) => {
                     check(&publish).map_err(Ended::Refused)?;
+                    if !self.admit(meter.as_mut(), &publish).await? {
+                        continue;
+                    }
                     // Closed only when routing ended, and then so has this.
                     let _ = publishes.send(publish).await;
                     continue;
@@ -140,6 +151,32 @@ impl<'a> Client<'a> {
             };
             let _ = answers.send(answer).await; // closed only when writing ended
         }
+    }
+
+    /// Whether the limits let this message through, at once or later.
+    async fn admit(&self, meter: Option<&mut Meter>, publish: &Publish) -> Result<bool, Ended> {
+        let (Some(meter), Some(limits)) = (meter, self.shared.limits) else {
+            return Ok(true);
+        };
+        let counters = &self.shared.counters;
+        match meter.publish(Instant::now(), publish.topic.len() + publish.payload.len()) {
+            Verdict::Take => {}
+            Verdict::TakeAfter(wait) => {
+                count(&counters.delayed);
+                sleep(wait).await;
+            }
+            Verdict::Discard => {
+                count(&counters.throttled);
+                return Ok(false);
+            }
+        }
+        if publish.qos != QoS::AtMostOnce
+            && self.unconfirmed.fetch_add(1, Ordering::Relaxed) >= usize::from(limits.in_flight_max)
+        {
+            count(&counters.overrun);
+            return Err(Ended::Refused(DisconnectReasonCode::ReceiveMaximumExceeded));
+        }
+        Ok(true)
     }
 
     /// Puts each message into every matching session, waiting where one is full, then acknowledges it.
@@ -176,6 +213,9 @@ impl<'a> Client<'a> {
             let mut ack = PubAck::new(publish.pkid, None);
             if subscribed.is_empty() {
                 ack.reason = PubAckReason::NoMatchingSubscribers;
+            }
+            if self.shared.limits.is_some() {
+                self.unconfirmed.fetch_sub(1, Ordering::Relaxed);
             }
             let _ = answers.send(Packet::PubAck(ack)).await; // closed only when writing ended
             count(&counters.pubacks);

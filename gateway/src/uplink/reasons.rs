@@ -32,7 +32,7 @@ pub(super) fn connection(error: &ConnectionError, config: &MqttConfig) -> String
         }
         error => match tls_error(error) {
             Some(error) => tls(error),
-            None => error.to_string(),
+            None => unspecific(&error.to_string(), config),
         },
     }
 }
@@ -97,6 +97,26 @@ fn disconnect(code: DisconnectReasonCode, config: &MqttConfig) -> String {
         DisconnectReasonCode::KeepAliveTimeout => "the broker heard nothing for too long".into(),
         other => format!("the broker ended the connection: {other:?} (0x{:02x})", other as u8),
     }
+}
+
+/// With TLS 1.3 the broker looks at the client's certificate after the handshake, and then the client's
+/// library keeps only the text of its answer.
+fn unspecific(said: &str, config: &MqttConfig) -> String {
+    if config.tls.is_some() && said.contains("received fatal alert") {
+        let alert = said.rsplit(": ").next().unwrap_or(said);
+        return format!(
+            "the broker refuses this gateway's certificate ({alert}): it has expired, is not known or not \
+             active there, or is of another CA"
+        );
+    }
+    if said.contains("closed the connection") || said.contains("closed connection") {
+        return format!(
+            "the broker closed the connection without a word; AWS IoT Core does so when the certificate is not \
+             active or its policy does not allow it to connect as {:?} ({said})",
+            config.client_id
+        );
+    }
+    said.into()
 }
 
 /// The cause in rustls, which may come wrapped into an I/O error.

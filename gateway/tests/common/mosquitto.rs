@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 
 use super::pki::PemFiles;
 
-/// Each gateway writes below its own name; `bridge` reads what all of them wrote, with Basic Ingest too.
+/// Each gateway writes below its own name; `bridge` reads what all of them wrote, with Basic Ingest too, and
+/// writes to them.
 pub const ACL: &str = "\
 user bridge
-topic read ingot/#
+topic readwrite ingot/#
 topic read $aws/rules/#
 pattern write ingot/bronze/%u/#
 pattern write ingot/status/%u
@@ -59,25 +60,42 @@ impl Mosquitto {
         fs::write(self.dir.join("mosquitto.conf"), config).unwrap();
     }
 
+    /// A further line of its settings, from the next start on.
+    pub fn add_setting(&self, line: &str) {
+        let path = self.dir.join("mosquitto.conf");
+        let config = fs::read_to_string(&path).unwrap();
+        fs::write(path, format!("{config}{line}\n")).unwrap();
+    }
+
     /// Starts it on the same port, with the sessions that it has on disk; returns once it accepts.
     pub fn start_again(&mut self) {
         assert!(self.child.is_none(), "it runs");
+        let started = Instant::now();
+        loop {
+            let mut child = self.spawn();
+            while child.try_wait().unwrap().is_none() {
+                if TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
+                    self.child = Some(child);
+                    return;
+                }
+                sleep(Duration::from_millis(10));
+            }
+            // Another process may hold the port for a moment.
+            assert!(started.elapsed() < PATIENCE, "mosquitto: {}", self.log());
+            sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn spawn(&self) -> Child {
         let log = File::options().create(true).append(true).open(self.dir.join("log")).unwrap();
-        let child = Command::new("/usr/sbin/mosquitto")
+        Command::new("/usr/sbin/mosquitto")
             .arg("-c")
             .arg(self.dir.join("mosquitto.conf"))
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
-            .expect("mosquitto is installed (apt-get install mosquitto)");
-        let child = self.child.insert(child);
-        let started = Instant::now();
-        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            let ended = child.try_wait().unwrap();
-            assert!(ended.is_none() && started.elapsed() < PATIENCE, "mosquitto: {}", self.log());
-            sleep(Duration::from_millis(10));
-        }
+            .expect("mosquitto is installed (apt-get install mosquitto)")
     }
 
     /// Stops it in order: it writes its sessions and what waits in them to disk.
@@ -112,7 +130,9 @@ impl Drop for Mosquitto {
     }
 }
 
-/// A port that was free a moment ago: the broker cannot choose one by itself.
+/// A port that was free a moment ago: the broker cannot choose one by itself. It is below those that the
+/// system gives to outgoing connections, so that it is still free after a stop.
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    std::iter::repeat_with(|| fastrand::u16(20_000..32_000)).find(free).unwrap()
 }

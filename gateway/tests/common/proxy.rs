@@ -157,7 +157,7 @@ async fn pump(
     limited: bool,
 ) {
     let (on_the_way, mut arriving) = mpsc::channel::<(Instant, Vec<u8>)>(64);
-    let read = async {
+    let read = async move {
         let mut buffer = vec![0; 4_096];
         while let Ok(count @ 1..) = from.read(&mut buffer).await {
             let mut bytes = buffer[..count].to_vec();
@@ -180,6 +180,11 @@ async fn pump(
                 tokio::time::sleep(Duration::from_secs_f64(takes)).await;
             }
         }
+    };
+    // At the end of what is read, what is on the way still arrives.
+    let read = async {
+        read.await;
+        std::future::pending::<()>().await;
     };
     tokio::select! {
         () = read => {}

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use ingot_gateway::uplink::tls::{TlsPaths, client_config};
 use rumqttc::{
-    AsyncClient, Event, Incoming, IncomingPacketSizeLimit, MqttOptions, QoS, SessionMode, TlsConfiguration,
-    Transport,
+    AsyncClient, Event, Incoming, IncomingPacketSizeLimit, MqttOptions, PublishOptions, QoS, SessionMode,
+    TlsConfiguration, Transport,
 };
 use tokio::task::JoinHandle;
 
@@ -17,6 +17,7 @@ pub type Seen = BTreeMap<String, Vec<Vec<u8>>>;
 
 /// A subscriber to some filters; it ends with the test.
 pub struct Witness {
+    client: AsyncClient,
     state: Arc<Mutex<State>>,
     task: JoinHandle<()>,
 }
@@ -42,13 +43,13 @@ impl Witness {
             ))));
         let (client, mut events) = AsyncClient::builder(options).capacity(10).build();
         let state = Arc::new(Mutex::new(State::default()));
-        let shared = Arc::clone(&state);
+        let (shared, subscriber) = (Arc::clone(&state), client.clone());
         let task = tokio::spawn(async move {
             loop {
                 match events.poll().await {
                     Ok(Event::Incoming(Incoming::ConnAck(_))) => {
                         for filter in filters {
-                            client.try_subscribe(*filter, QoS::AtLeastOnce).unwrap();
+                            subscriber.try_subscribe(*filter, QoS::AtLeastOnce).unwrap();
                         }
                     }
                     Ok(Event::Incoming(Incoming::SubAck(_))) => shared.lock().unwrap().subscribed = true,
@@ -66,7 +67,7 @@ impl Witness {
                 }
             }
         });
-        let witness = Self { state, task };
+        let witness = Self { client, state, task };
         witness.subscribed().await;
         witness
     }
@@ -74,6 +75,13 @@ impl Witness {
     /// Waits until it is connected and subscribed.
     pub async fn subscribed(&self) {
         self.until(|state| state.subscribed).await;
+    }
+
+    /// Says something itself, to be kept for those who subscribe later.
+    pub async fn publish_retained(&self, topic: &str, payload: &'static str) {
+        let options = PublishOptions::new(QoS::AtLeastOnce).retained();
+        let notice = self.client.publish_tracked(topic, payload, options).await.unwrap();
+        notice.wait_async().await.unwrap();
     }
 
     /// Waits until nothing has come for `quiet`.
