@@ -52,8 +52,8 @@ mod tests {
         ] {
             assert!(text.contains(&format!("{resource:?}")), "{resource}\n{text}");
         }
-        assert_eq!(text.matches("arn:").count(), 9);
-        assert_eq!(text.matches(NAME).count() + 1, 9, "all but the role alias are bound to the name");
+        assert_eq!(text.matches("arn:").count(), 8);
+        assert_eq!(text.matches(NAME).count() + 1, 8, "all but the role alias are bound to the name");
         // AWS takes policies of up to 2,048 characters without spaces.
         assert!(text.len() < 2_048, "{}", text.len());
     }
