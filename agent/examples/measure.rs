@@ -51,13 +51,13 @@ fn encode(rows: &[Row]) -> Result<(Vec<Vec<u8>>, f64)> {
     for (row, id) in rows.iter().zip(&ids) {
         if batch.push(*id, &row.reading) == Err(PushError::Full) {
             let mut frame = Vec::with_capacity(FRAME_BYTES);
-            batch.seal(row.reading.at_ms, |bytes| frame.extend_from_slice(bytes));
+            batch.seal(row.reading.at_ms, 0, |bytes| frame.extend_from_slice(bytes));
             frames.push(frame);
             batch.push(*id, &row.reading)?;
         }
     }
     let mut frame = Vec::new();
-    batch.seal(0, |bytes| frame.extend_from_slice(bytes));
+    batch.seal(0, 0, |bytes| frame.extend_from_slice(bytes));
     frames.push(frame);
     Ok((frames, start.elapsed().as_nanos() as f64))
 }

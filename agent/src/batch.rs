@@ -3,14 +3,14 @@
 //! Streaming: a pushed reading is coded at once into the fixed buffer, and only the coder's state per
 //! series stays. Sealed once, with the identity `gateway / boot / seq`, and never re-cut.
 
-use crate::checksum::{self, CHECKSUM_BYTES};
+use crate::checksum::CHECKSUM_BYTES;
 use crate::codec::name::Name;
 use crate::codec::range_coder::Encoder;
 use crate::codec::reading;
 use crate::codec::table::Table;
-use crate::frame::VERSION;
+use crate::frame;
 use crate::header::{HEADER_BYTES_MAX, Header};
-use crate::stuffing::{Stuffer, plain_bytes_max, stuffed_bytes_max};
+use crate::stuffing::{plain_bytes_max, stuffed_bytes_max};
 use crate::{Drop, Reading};
 
 /// Smallest `BYTES`: the longest header and the first reading of a series with the longest names fit.
@@ -158,22 +158,20 @@ impl<const SERIES: usize, const DEVICES: usize, const BYTES: usize> Batch<SERIES
 
     /// Writes the frame (closing `0x00` included) to `out` piece by piece, and starts the next batch.
     /// A batch without readings may be sealed too: it carries its drop counts.
-    pub fn seal(&mut self, sealed_ms: i64, out: impl FnMut(&[u8])) -> Sealed {
+    ///
+    /// `sealed_ms` is the wall clock, `uptime_ms` the same moment on a clock that nobody sets: the time
+    /// since this device's boot; 0 if it has none. Readings flagged [`crate::Quality::FROM_BOOT`] are
+    /// dated by the two.
+    pub fn seal(&mut self, sealed_ms: i64, uptime_ms: u64, out: impl FnMut(&[u8])) -> Sealed {
         self.header.sealed_ms = sealed_ms;
+        self.header.uptime_ms = uptime_ms;
         let header = self.header.write(&self.gateway);
-        let body = self.encoder.finish();
-        let mut stuffer = Stuffer::new(out);
-        let mut checksum = checksum::start();
-        for part in [&[VERSION], header.as_slice(), body] {
-            checksum.update(part);
-            stuffer.write(part);
-        }
-        stuffer.write(&checksum.finalize().to_le_bytes());
+        let bytes = frame::write(&header, self.encoder.finish(), out);
         let Header { boot, seq, readings, .. } = self.header;
         self.header = Header { boot, seq: seq.wrapping_add(1), ..Header::default() };
         self.table.forget_frame();
         self.encoder.clear();
-        Sealed { seq, readings, bytes: stuffer.close() }
+        Sealed { seq, readings, bytes }
     }
 
     /// Forgets all devices and series; only allowed on an empty batch, so seal first.

@@ -37,7 +37,8 @@ impl<const SERIES: usize, const DEVICES: usize> Decoder<SERIES, DEVICES> {
         self.done = 0;
     }
 
-    /// The next reading and its series, or `None` after the last. The frame is the one of
+    /// The next reading and its series, or `None` after the last. A reading flagged
+    /// [`crate::Quality::FROM_BOOT`] comes out dated by the header. The frame is the one of
     /// [`Self::start`]; after an error, start anew.
     #[allow(clippy::should_implement_trait)] // it borrows the frame
     pub fn next(&mut self, frame: &Frame<'_>) -> Result<Option<(SeriesId, Reading)>, FrameError> {
@@ -53,7 +54,7 @@ impl<const SERIES: usize, const DEVICES: usize> Decoder<SERIES, DEVICES> {
             return Err(damaged);
         }
         self.done += 1;
-        Ok(Some((SeriesId(series), reading)))
+        Ok(Some((SeriesId(series), frame.dated(reading))))
     }
 
     /// The name and boot of the series' device, and its channel, as declared so far in this frame;

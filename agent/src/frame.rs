@@ -1,11 +1,14 @@
-//! A frame's outside: unstuff it, check it, read its header.
+//! A frame's outside: unstuff it, check it, read its header; and put it together again.
 //!
 //! Any bytes may come; what is not a frame is an error that says how.
 
 use crate::Drop;
+use crate::batch::DeclareError;
 use crate::checksum::{self, CHECKSUM_BYTES};
-use crate::header::Header;
-use crate::stuffing::unstuff;
+use crate::codec::name::Name;
+use crate::header::{Header, HeaderBytes};
+use crate::stuffing::{Stuffer, unstuff};
+use crate::{Quality, Reading};
 
 /// The frame version written, and the newest one read.
 pub const VERSION: u8 = 1;
@@ -94,6 +97,46 @@ impl<'a> Frame<'a> {
         self.header.sealed_ms
     }
 
+    /// The moment of sealing on a clock that nobody sets: milliseconds since the sealing device's boot;
+    /// 0 if it has none, or if what it had is not known any more.
+    pub fn uptime_ms(&self) -> u64 {
+        self.header.uptime_ms
+    }
+
+    /// The same frame with another time of sealing: for one that was sealed before the clock was set
+    /// and can be dated now. An `uptime_ms` of 0 says that it cannot: its readings flagged
+    /// [`Quality::FROM_BOOT`] come out as [`Quality::CLOCK_UNSET`].
+    pub fn sealed_at(mut self, sealed_ms: i64, uptime_ms: u64) -> Self {
+        self.header.sealed_ms = sealed_ms;
+        self.header.uptime_ms = uptime_ms;
+        self
+    }
+
+    /// Writes the frame (closing `0x00` included) to `out` piece by piece; gives its bytes. The body is
+    /// copied as it is.
+    ///
+    /// # Errors
+    /// Never for a frame that was opened: its gateway's name was checked then.
+    pub fn write(&self, out: impl FnMut(&[u8])) -> Result<usize, DeclareError> {
+        let gateway = Name::new(self.gateway).ok_or(DeclareError::Name)?;
+        Ok(write(&self.header.write(&gateway), self.body, out))
+    }
+
+    /// The reading with its time on the wall clock, if its time counts from the sealer's boot and the
+    /// header tells when that was.
+    pub(crate) fn dated(&self, reading: Reading) -> Reading {
+        if !reading.quality.contains(Quality::FROM_BOOT) {
+            return reading;
+        }
+        let others = reading.quality.without(Quality::FROM_BOOT);
+        if self.header.uptime_ms == 0 {
+            return Reading { quality: others.with(Quality::CLOCK_UNSET), ..reading };
+        }
+        let boot_ms = self.header.sealed_ms.wrapping_sub(self.header.uptime_ms as i64);
+        let at_ms = boot_ms.wrapping_add(reading.at_ms);
+        Reading { at_ms, quality: others.with(Quality::RESTAMPED), ..reading }
+    }
+
     /// Readings in it.
     pub fn readings(&self) -> u32 {
         self.header.readings
@@ -107,4 +150,16 @@ impl<'a> Frame<'a> {
     pub(crate) fn body(&self) -> &'a [u8] {
         self.body
     }
+}
+
+/// Version, header, body and checksum, stuffed and closed; the bytes written.
+pub(crate) fn write(header: &HeaderBytes, body: &[u8], out: impl FnMut(&[u8])) -> usize {
+    let mut stuffer = Stuffer::new(out);
+    let mut checksum = checksum::start();
+    for part in [&[VERSION], header.as_slice(), body] {
+        checksum.update(part);
+        stuffer.write(part);
+    }
+    stuffer.write(&checksum.finalize().to_le_bytes());
+    stuffer.close()
 }

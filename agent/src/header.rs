@@ -1,6 +1,6 @@
 //! A frame's header: whose batch it is, how many readings, and what was given up before it.
 //!
-//! Integers are LEB128 varints; `sealed_ms` is zigzag. Causes of drops that this program does not
+//! Integers are LEB128 varints; `sealed_ms` is zigzag, `uptime_ms` stands beside it. Causes of drops that this program does not
 //! know are skipped, so that a newer agent can report more.
 
 use crate::Drop;
@@ -9,9 +9,9 @@ use crate::codec::name::{NAME_BYTES_MAX, Name, is_letter};
 /// Longest varint of a `u64`.
 const VARINT_BYTES_MAX: usize = 10;
 
-/// Longest header: name, four integers, and the drops.
+/// Longest header: name, five integers, the count of drops, and the drops.
 pub(crate) const HEADER_BYTES_MAX: usize =
-    1 + NAME_BYTES_MAX + 5 * VARINT_BYTES_MAX + Drop::ALL.len() * (1 + VARINT_BYTES_MAX);
+    1 + NAME_BYTES_MAX + 6 * VARINT_BYTES_MAX + Drop::ALL.len() * (1 + VARINT_BYTES_MAX);
 
 /// The header's fields; the gateway's name lives outside.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,6 +19,7 @@ pub(crate) struct Header {
     pub(crate) boot: u64,
     pub(crate) seq: u64,
     pub(crate) sealed_ms: i64,
+    pub(crate) uptime_ms: u64,
     pub(crate) readings: u32,
     /// By [`Drop`] code.
     pub(crate) drops: [u64; Drop::ALL.len()],
@@ -59,6 +60,7 @@ impl Header {
         out.varint(self.boot);
         out.varint(self.seq);
         out.varint(((self.sealed_ms << 1) ^ (self.sealed_ms >> 63)) as u64);
+        out.varint(self.uptime_ms);
         out.varint(u64::from(self.readings));
         out.varint(self.drops.iter().filter(|count| **count > 0).count() as u64);
         for (code, count) in (0..).zip(self.drops).filter(|(_, count)| *count > 0) {
@@ -79,6 +81,7 @@ impl Header {
         let mut header = Self { boot: varint(&mut rest)?, seq: varint(&mut rest)?, ..Self::default() };
         let sealed = varint(&mut rest)?;
         header.sealed_ms = (sealed >> 1) as i64 ^ -((sealed & 1) as i64);
+        header.uptime_ms = varint(&mut rest)?;
         header.readings = u32::try_from(varint(&mut rest)?).ok()?;
         for _ in 0..varint(&mut rest)? {
             let code = varint(&mut rest)?;

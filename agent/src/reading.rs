@@ -32,10 +32,18 @@ impl Quality {
     pub const CLOCK_UNSET: Self = Self(1 << 3);
     /// Taken before the clock was set, re-stamped when it was.
     pub const RESTAMPED: Self = Self(1 << 4);
+    /// In a batch only: `at_ms` counts from the boot of the device that seals. The decoder gives
+    /// [`Self::RESTAMPED`] where the frame's header dates it, else [`Self::CLOCK_UNSET`].
+    pub const FROM_BOOT: Self = Self(Self::CLOCK_UNSET.0 | Self::RESTAMPED.0);
 
     /// Whether every flag of `other` is raised.
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    /// The flags that are not in `other`.
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
     }
 
     /// Both sets of flags.

@@ -17,7 +17,7 @@ fn frames(count: u64) -> Vec<Vec<u8>> {
             batch.push(series, &reading).unwrap();
         }
         let mut bytes = Vec::new();
-        batch.seal(0, |part| bytes.extend_from_slice(part));
+        batch.seal(0, 0, |part| bytes.extend_from_slice(part));
         bytes
     };
     (0..count).map(frame).collect()
@@ -90,7 +90,7 @@ proptest! {
         body in prop::collection::vec(any::<u8>(), 0..600),
         readings in 0_u8..0x80,
     ) {
-        let header = [1, 1, b'g', 0, 0, 0, readings, 0];
+        let header = [1, 1, b'g', 0, 0, 0, 0, readings, 0];
         let plain = [&header[..], &body].concat();
         let mut bytes = closed(&plain);
         let frame = Frame::open(&mut bytes).unwrap();

@@ -108,12 +108,29 @@ fn drops(batch: &mut Wide) {
     }
 }
 
+/// Readings whose time counts from the sealer's boot, among others: one has a wall clock of its own, one
+/// says that its own clock is unset.
+fn unclocked(batch: &mut Wide) {
+    let device = batch.device("cellar", 5).unwrap();
+    let id = batch.series(device, "humidity").unwrap();
+    for i in 0..40 {
+        let (at_ms, quality) = match i % 10 {
+            8 => (START_MS + i as i64, Quality::GOOD),
+            9 => (77, Quality::CLOCK_UNSET),
+            5 => (250 * i as i64, Quality::FROM_BOOT.with(Quality::MISSING)),
+            _ => (250 * i as i64, Quality::FROM_BOOT),
+        };
+        batch.push(id, &Reading { seq: i, at_ms, value: 40.0 + i as f64 / 10.0, quality }).unwrap();
+    }
+}
+
 fn text(bytes: &mut [u8]) -> String {
     let frame = Frame::open(bytes).unwrap();
     let mut out = String::new();
     let drops = Drop::ALL.map(|cause| frame.dropped(cause).to_string()).join(",");
-    let (boot, seq, sealed_ms) = (frame.boot(), frame.seq(), frame.sealed_ms());
-    writeln!(out, "{} {boot} {seq} {sealed_ms} {} {drops}", frame.gateway(), frame.readings()).unwrap();
+    let (gateway, boot, seq, readings) = (frame.gateway(), frame.boot(), frame.seq(), frame.readings());
+    let (sealed_ms, uptime_ms) = (frame.sealed_ms(), frame.uptime_ms());
+    writeln!(out, "{gateway} {boot} {seq} {sealed_ms} {uptime_ms} {readings} {drops}").unwrap();
     let mut decoder = Decoder::<32, 8>::new();
     decoder.start(&frame);
     while let Some((series, r)) = decoder.next(&frame).unwrap() {
@@ -127,12 +144,12 @@ fn text(bytes: &mut [u8]) -> String {
     out
 }
 
-fn check(name: &str, fill: fn(&mut Wide)) {
+fn check(name: &str, uptime_ms: u64, fill: fn(&mut Wide)) {
     let mut batch = Box::new(Wide::new("golden-gateway", 0x0123_4567_89ab_cdef).unwrap());
-    batch.seal(0, |_| {});
+    batch.seal(0, 0, |_| {});
     fill(&mut batch);
     let mut bytes = Vec::new();
-    batch.seal(START_MS + 1234, |part| bytes.extend_from_slice(part));
+    batch.seal(START_MS + 1234, uptime_ms, |part| bytes.extend_from_slice(part));
     bytes.pop();
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
 
@@ -155,20 +172,30 @@ fn check(name: &str, fill: fn(&mut Wide)) {
 
 #[test]
 fn golden_climate() {
-    check("climate", climate);
+    check("climate", 86_400_000, climate);
 }
 
 #[test]
 fn golden_fleet() {
-    check("fleet", fleet);
+    check("fleet", 3_600_000, fleet);
 }
 
 #[test]
 fn golden_odd() {
-    check("odd", odd);
+    check("odd", u64::MAX, odd);
 }
 
 #[test]
 fn golden_drops() {
-    check("drops", drops);
+    check("drops", 0, drops);
+}
+
+#[test]
+fn golden_dated_from_boot() {
+    check("dated_from_boot", 10_000, unclocked);
+}
+
+#[test]
+fn golden_without_a_date() {
+    check("without_a_date", 0, unclocked);
 }

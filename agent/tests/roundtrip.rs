@@ -11,7 +11,7 @@ type Decoded = Vec<(String, u64, String, u64, i64, Option<u64>, u8)>;
 
 fn seal<const S: usize, const D: usize, const B: usize>(batch: &mut Batch<S, D, B>) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let sealed = batch.seal(1_767_225_600_000, |part| bytes.extend_from_slice(part));
+    let sealed = batch.seal(1_767_225_600_000, 12_345, |part| bytes.extend_from_slice(part));
     assert_eq!(sealed.bytes, bytes.len());
     assert!(bytes.len() <= B);
     assert_eq!(bytes.iter().position(|byte| *byte == 0), Some(bytes.len() - 1));
@@ -30,6 +30,15 @@ fn decode(bytes: &[u8]) -> Decoded {
     }
     assert_eq!(found.len(), frame.readings() as usize);
     found
+}
+
+/// What a reading that counts from the boot becomes, by the times of [`seal`].
+fn dated(reading: Reading) -> Reading {
+    if !reading.quality.contains(Quality::FROM_BOOT) {
+        return reading;
+    }
+    let at_ms = reading.at_ms.wrapping_add(1_767_225_600_000 - 12_345);
+    Reading { at_ms, quality: reading.quality.without(Quality::CLOCK_UNSET), ..reading }
 }
 
 fn row(
@@ -92,7 +101,7 @@ proptest! {
                 batch.push(ids[series], &reading).unwrap();
             }
             let channel = ["temperature", "t", "humidity"][series % 3];
-            pushed.push(row(&format!("device-{device}"), u64::MAX - device as u64, channel, &reading));
+            pushed.push(row(&format!("device-{device}"), u64::MAX - device as u64, channel, &dated(reading)));
         }
         found.extend(decode(&seal(&mut batch)));
         prop_assert_eq!(pushed, found);
@@ -138,7 +147,7 @@ fn an_empty_batch_takes_the_longest_names_and_worst_values() {
     batch.push(series, &worst).unwrap();
     assert_eq!(
         decode(&seal(&mut batch)),
-        [row(&"aZ9-".repeat(16), u64::MAX / 3, &"._xY".repeat(16), &worst)]
+        [row(&"aZ9-".repeat(16), u64::MAX / 3, &"._xY".repeat(16), &dated(worst))]
     );
 }
 
@@ -178,10 +187,42 @@ fn the_header_carries_identity_and_drops_and_starts_anew() {
         let mut stuffed = bytes[..bytes.len() - 1].to_vec();
         let frame = Frame::open(&mut stuffed).unwrap();
         assert_eq!((frame.gateway(), frame.boot(), frame.seq(), frame.readings()), ("gateway-01", 7, seq, 0));
-        assert_eq!(frame.sealed_ms(), 1_767_225_600_000);
+        assert_eq!((frame.sealed_ms(), frame.uptime_ms()), (1_767_225_600_000, 12_345));
         assert_eq!((frame.dropped(Drop::Malformed), frame.dropped(Drop::Range)), (dropped, 0));
         assert_eq!(decode(&bytes), []);
     }
+}
+
+#[test]
+fn a_frame_is_dated_afterwards_without_touching_its_body() {
+    let mut batch = Box::new(Small::new("gateway-01", 7).unwrap());
+    let device = batch.device("d", 1).unwrap();
+    let series = batch.series(device, "c").unwrap();
+    let own = Reading { seq: 0, at_ms: 5_000, value: 1.5, quality: Quality::GOOD };
+    let quality = Quality::FROM_BOOT.with(Quality::STEP);
+    batch.push(series, &own).unwrap();
+    batch.push(series, &Reading { seq: 1, at_ms: 6_000, quality, ..own }).unwrap();
+    batch.push(series, &Reading { seq: 2, quality: Quality::CLOCK_UNSET, ..own }).unwrap();
+    batch.count_drop(Drop::Range, 9);
+    let mut bytes = Vec::new();
+    batch.seal(10_000, 10_000, |part| bytes.extend_from_slice(part));
+    bytes.pop();
+
+    let frame = Frame::open(&mut bytes).unwrap();
+    let write = |sealed_ms, uptime_ms| {
+        let mut written = Vec::new();
+        let length = frame.sealed_at(sealed_ms, uptime_ms).write(|part| written.extend_from_slice(part));
+        assert_eq!(length, Ok(written.len()));
+        written
+    };
+    let times = |bytes: &[u8]| decode(bytes).iter().map(|row| (row.4, row.6)).collect::<Vec<_>>();
+    let dated = write(1_767_225_600_000, 10_000);
+    assert_eq!(times(&dated), [(5_000, 0), (1_767_225_596_000, 16 | 2), (5_000, 8)]);
+    assert_eq!(times(&write(1_767_225_600_000, 0)), [(5_000, 0), (6_000, 8 | 2), (5_000, 8)]);
+    let mut stuffed = dated[..dated.len() - 1].to_vec();
+    let found = Frame::open(&mut stuffed).unwrap();
+    assert_eq!((found.boot(), found.seq(), found.dropped(Drop::Range)), (7, 0, 9));
+    assert_eq!((found.sealed_ms(), found.uptime_ms()), (1_767_225_600_000, 10_000));
 }
 
 #[test]

@@ -18,6 +18,8 @@ pub struct FrameWriter<W> {
     out: W,
     batch: Box<Batch<CHANNELS_MAX, 1, FRAME_BYTES_MAX>>,
     age_ms_max: i64,
+    /// When the first reading of all was: the node's boot, as far as it matters.
+    started_ms: Option<i64>,
     /// When the oldest reading of the open batch was written.
     oldest_ms: Option<i64>,
 }
@@ -28,7 +30,13 @@ impl<W: Write> FrameWriter<W> {
     /// # Errors
     /// The device's name cannot be carried.
     pub fn new(out: W, device: &str, boot: u64, age_ms_max: i64) -> Result<Self, DeclareError> {
-        Ok(Self { out, batch: Box::new(Batch::new(device, boot)?), age_ms_max, oldest_ms: None })
+        Ok(Self {
+            out,
+            batch: Box::new(Batch::new(device, boot)?),
+            age_ms_max,
+            started_ms: None,
+            oldest_ms: None,
+        })
     }
 
     /// Adds a sample, after sealing a batch that is full.
@@ -49,6 +57,7 @@ impl<W: Write> FrameWriter<W> {
             self.seal(sample.at_ms)?;
             pushed = self.batch.push(series, &reading);
         }
+        self.started_ms.get_or_insert(sample.at_ms);
         self.oldest_ms.get_or_insert(sample.at_ms);
         pushed.map_err(io::Error::other)
     }
@@ -67,7 +76,8 @@ impl<W: Write> FrameWriter<W> {
             return Ok(());
         }
         let mut written = Ok(());
-        self.batch.seal(now_ms, |bytes| {
+        let uptime_ms = now_ms.saturating_sub(self.started_ms.unwrap_or(now_ms)).unsigned_abs();
+        self.batch.seal(now_ms, uptime_ms, |bytes| {
             if written.is_ok() {
                 written = self.out.write_all(bytes);
             }

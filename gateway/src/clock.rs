@@ -1,15 +1,35 @@
-//! The gateway's time: its run (`boot`), the wall clock, and the text forms of an instant.
+//! The gateway's time: two clocks, and what may be said from them.
 //!
-//! A boot id never repeats: its upper half counts this spool directory's runs on disk, its lower half
-//! is random, so that a lost or copied directory does not repeat one either. Dates are proleptic
-//! Gregorian, UTC, without leap seconds; digits below a millisecond are cut off.
+//! The wall clock ([`now_ms`]) says which date it is, may be unset, and may step. The uptime
+//! ([`uptime_ms`]) only ever runs forward and knows no date. Readings that the gateway stamps get the
+//! uptime; the [`judge`] tells from looks at both when the machine booted, and so which date an uptime is.
 
-use std::fs;
-use std::io::{self, Write};
-use std::path::Path;
+pub mod boot;
+pub mod judge;
+mod text;
+
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-const BOOT_FILE: &str = "boot";
+use rustix::time::{ClockId, clock_gettime};
+
+pub use boot::{machine_boot, next_boot};
+pub use judge::{Judge, Look, News};
+pub use text::{date_utc, parse_rfc3339_ms};
+
+pub(crate) use boot::write_durably;
+
+/// The last time that was seen while the clock was set, in the spool's directory.
+const NOTE_FILE: &str = "clock";
+
+/// How to know that the clock is set, and how much may wait until it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClockConfig {
+    /// A file that is there once the clock is set; e.g. systemd-timesyncd makes one.
+    pub set_marker: Option<PathBuf>,
+    /// Cap on the frames that wait for the clock, in bytes.
+    pub held_bytes_max: u64,
+}
 
 /// The wall clock: milliseconds since 1970-01-01 UTC.
 pub fn now_ms() -> i64 {
@@ -19,169 +39,86 @@ pub fn now_ms() -> i64 {
     }
 }
 
-/// A new boot id, at most `i64::MAX`; the count in `state_dir` is on disk before it is used.
-///
-/// # Errors
-/// The count could not be written. An unreadable count starts again from 0: the random half still
-/// keeps the id new.
-pub fn next_boot(state_dir: &Path) -> io::Result<u64> {
-    let path = state_dir.join(BOOT_FILE);
-    let runs: u32 = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
-    let run = runs.wrapping_add(1) & 0x7fff_ffff;
-    write_durably(&path, format!("{run}\n").as_bytes())?;
-    Ok(u64::from(run) << 32 | u64::from(fastrand::u32(..)))
+/// Milliseconds since the machine booted, suspension included, at least 1 (`CLOCK_BOOTTIME`). One clock
+/// for all processes until the next boot; nobody can set it.
+pub fn uptime_ms() -> u64 {
+    let time = clock_gettime(ClockId::Boottime);
+    (time.tv_sec.unsigned_abs() * 1_000 + time.tv_nsec.unsigned_abs() / 1_000_000).max(1)
 }
 
-/// Replaces a small file so that after a power cut either the old or the new content is there.
-pub(crate) fn write_durably(path: &Path, content: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension("tmp");
-    let mut file = fs::File::create(&temporary)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    match path.parent() {
-        Some(dir) => fs::File::open(dir)?.sync_all(),
-        None => Ok(()),
-    }
+/// The machine's clocks under the judge's eyes, and its memory of them on disk.
+pub struct Clock {
+    read: Box<dyn FnMut() -> Look + Send>,
+    judge: Judge,
+    last: Look,
+    note: PathBuf,
 }
 
-/// The UTC date of `ms` as `YYYY-MM-DD`.
-///
-/// Days to civil date after Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
-pub fn date_utc(ms: i64) -> String {
-    let days = ms.div_euclid(86_400_000) + 719_468; // from 0000-03-01
-    let era = days.div_euclid(146_097);
-    let day_of_era = days.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}")
-}
-
-/// Milliseconds since 1970-01-01 UTC of an RFC 3339 instant, or `None` if `text` is not one.
-pub fn parse_rfc3339_ms(text: &str) -> Option<i64> {
-    let bytes = text.as_bytes();
-    let number = |from: usize, digits: usize| -> Option<i64> {
-        let field = bytes.get(from..from + digits)?;
-        field.iter().try_fold(0, |sum, byte| byte.is_ascii_digit().then(|| sum * 10 + i64::from(byte - b'0')))
-    };
-    let is = |at: usize, any: &[u8]| bytes.get(at).is_some_and(|byte| any.contains(byte));
-    let (year, month, day) = (number(0, 4)?, number(5, 2)?, number(8, 2)?);
-    let (hour, minute, second) = (number(11, 2)?, number(14, 2)?, number(17, 2)?);
-    let separators = is(4, b"-") && is(7, b"-") && is(10, b"Tt ") && is(13, b":") && is(16, b":");
-    // Second 60 is a leap second: it counts on into the next minute.
-    if !separators || hour > 23 || minute > 59 || second > 60 || !(1..=days_in(year, month)?).contains(&day) {
-        return None;
+impl Clock {
+    /// The machine's clocks. What was noted in `state_dir` is the time that cannot come again.
+    pub fn system(config: &ClockConfig, state_dir: &Path) -> Self {
+        let marker = config.set_marker.clone();
+        let read = move || Look {
+            wall_ms: now_ms(),
+            uptime_ms: uptime_ms(),
+            marker: marker.as_ref().map(|path| path.exists()),
+        };
+        Self::new(read, state_dir)
     }
 
-    let mut at = 19;
-    let mut ms = 0;
-    if is(at, b".") {
-        let digits = bytes.get(at + 1..)?.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        if digits == 0 {
-            return None;
-        }
-        for place in 0..3 {
-            ms = ms * 10 + if place < digits { number(at + 1 + place, 1)? } else { 0 };
-        }
-        at += 1 + digits;
+    /// The same over any clocks.
+    pub fn new(mut read: impl FnMut() -> Look + Send + 'static, state_dir: &Path) -> Self {
+        let note = state_dir.join(NOTE_FILE);
+        let noted = std::fs::read_to_string(&note).ok().and_then(|text| text.trim().parse().ok());
+        Self { last: read(), read: Box::new(read), judge: Judge::new(noted), note }
     }
-    let offset_minutes = match bytes.get(at..)? {
-        [b'Z' | b'z'] => 0,
-        [sign @ (b'+' | b'-'), _, _, b':', _, _] => {
-            let (hours, minutes) = (number(at + 1, 2)?, number(at + 4, 2)?);
-            if hours > 23 || minutes > 59 {
-                return None;
-            }
-            (hours * 60 + minutes) * if *sign == b'-' { -1 } else { 1 }
-        }
-        _ => return None,
-    };
-    let minutes = (days_from_civil(year, month, day) * 24 + hour) * 60 + minute - offset_minutes;
-    Some((minutes * 60 + second) * 1_000 + ms)
-}
 
-fn days_in(year: i64, month: i64) -> Option<i64> {
-    let leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
-    match month {
-        2 => Some(if leap { 29 } else { 28 }),
-        4 | 6 | 9 | 11 => Some(30),
-        1..=12 => Some(31),
-        _ => None,
+    /// Looks at the clocks; says what is new, in the log too.
+    pub fn look(&mut self) -> News {
+        self.last = (self.read)();
+        let news = self.judge.look(&self.last);
+        match news {
+            News::Same => {}
+            News::Set => tracing::info!(date = date_utc(self.last.wall_ms), "the clock is set"),
+            News::Unset => tracing::warn!(
+                wall_ms = self.last.wall_ms,
+                "the clock was set and is not any more; readings are held until it is"
+            ),
+            News::Stepped { ms } => tracing::warn!(step_ms = ms, "the clock was stepped"),
+        }
+        if self.judge.should_note(self.last.wall_ms) {
+            self.write_note();
+        }
+        news
     }
-}
 
-fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
-    let year = year - i64::from(month <= 2);
-    let era = year.div_euclid(400);
-    let year_of_era = year.rem_euclid(400);
-    let month_from_march = if month > 2 { month - 3 } else { month + 9 };
-    let day_of_year = (153 * month_from_march + 2) / 5 + day - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    era * 146_097 + day_of_era - 719_468
-}
+    /// Whether the clock is set at this very moment; changes nothing.
+    pub fn is_set_now(&mut self) -> bool {
+        let look = (self.read)();
+        self.judge.is_set_at(&look)
+    }
 
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-    use super::*;
-    use proptest::prelude::*;
+    /// The last look.
+    pub fn last(&self) -> Look {
+        self.last
+    }
 
-    #[test]
-    fn known_instants() {
-        for (text, ms) in [
-            ("1970-01-01T00:00:00Z", 0),
-            ("2026-01-01T00:00:00Z", 1_767_225_600_000),
-            ("2026-01-01T02:30:00.125+02:30", 1_767_225_600_125),
-            ("2025-12-31t22:00:00.0009-02:00", 1_767_225_600_000),
-            ("2024-02-29 12:00:00z", 1_709_208_000_000),
-            ("2016-12-31T23:59:60Z", 1_483_228_800_000),
-            ("1969-12-31T23:59:59.999Z", -1),
-        ] {
-            assert_eq!(parse_rfc3339_ms(text), Some(ms), "{text}");
-        }
-        for bad in [
-            "",
-            "2026",
-            "2026-01-01",
-            "2026-01-01T00:00:00",
-            "2026-02-29T00:00:00Z",
-            "2026-13-01T00:00:00Z",
-            "2026-00-01T00:00:00Z",
-            "2026-01-01T24:00:00Z",
-            "2026-01-01T00:00:00.Z",
-            "2026-01-01T00:00:00ZZ",
-            "2026-01-01T00:00:00+0100",
-            "2026-01-01T00:00:00+99:00",
-            "２026-01-01T00:00:00Z",
-        ] {
-            assert_eq!(parse_rfc3339_ms(bad), None, "{bad}");
+    /// What the looks say.
+    pub fn judge(&self) -> &Judge {
+        &self.judge
+    }
+
+    /// Notes the time for the next run.
+    pub fn close(&mut self) {
+        if self.judge.booted_ms().is_some() {
+            self.write_note();
         }
     }
 
-    proptest! {
-        #[test]
-        fn a_date_reads_back(day in -700_000_i64..2_900_000) {
-            let date = date_utc(day * 86_400_000 + 86_399_999);
-            prop_assert_eq!(parse_rfc3339_ms(&format!("{date}T00:00:00Z")), Some(day * 86_400_000));
+    fn write_note(&mut self) {
+        self.judge.noted(self.last.wall_ms);
+        if let Err(error) = write_durably(&self.note, format!("{}\n", self.last.wall_ms).as_bytes()) {
+            tracing::warn!(%error, "the time was not noted; after a restart an older one may pass for set");
         }
-
-        #[test]
-        fn any_text_is_taken_or_refused(text in ".{0,40}") {
-            parse_rfc3339_ms(&text);
-        }
-    }
-
-    #[test]
-    fn boots_rise_and_outlive_a_damaged_count() {
-        let dir = tempfile::tempdir().unwrap();
-        let first = next_boot(dir.path()).unwrap();
-        let second = next_boot(dir.path()).unwrap();
-        assert!(first < second && i64::try_from(second).is_ok());
-        fs::write(dir.path().join(BOOT_FILE), b"\xff\xfe").unwrap();
-        assert_ne!(next_boot(dir.path()).unwrap(), first);
     }
 }

@@ -12,8 +12,14 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
+use crate::clock::ClockConfig;
+use crate::health::server::Listen;
 use crate::range::RangeTable;
 use crate::source::i2c::I2cConfig;
+use crate::source::modbus::ModbusConfig;
+use crate::source::mqtt::MqttSourceConfig;
+use crate::source::serial::SerialConfig;
+use crate::source::w1::W1Config;
 use crate::spool::SpoolConfig;
 use crate::uplink::BackoffConfig;
 #[cfg(feature = "aws")]
@@ -35,6 +41,8 @@ pub struct Config {
     pub range: RangeTable,
     /// When a batch is sealed.
     pub batch: BatchConfig,
+    /// How to know that the clock is set.
+    pub clock: ClockConfig,
     /// Where frames wait.
     pub spool: SpoolConfig,
     /// Where frames go.
@@ -44,10 +52,12 @@ pub struct Config {
     /// The direct path of a large backlog, beside MQTT.
     #[cfg(feature = "aws")]
     pub bulk: Option<BulkConfig>,
+    /// Where it shows how it is doing.
+    pub health: Listen,
 }
 
 /// One source of readings.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum SourceConfig {
     /// Readings as JSON lines on standard input.
     Ndjson {
@@ -56,6 +66,14 @@ pub enum SourceConfig {
     },
     /// Sensor chips on an I2C bus.
     I2c(I2cConfig),
+    /// Frames of microcontrollers over a serial port.
+    Serial(SerialConfig),
+    /// Messages of a local broker.
+    Mqtt(MqttSourceConfig),
+    /// Registers of Modbus devices.
+    Modbus(ModbusConfig),
+    /// 1-Wire thermometers.
+    W1(W1Config),
 }
 
 /// When a batch is sealed: at the first limit that it reaches.
@@ -140,15 +158,16 @@ impl Config {
 
     /// The settings as they take effect, defaults filled in; names of files, never their content.
     pub fn effective(&self) -> String {
-        let Self { name, drain_ms_max, sources, range, batch, spool, uplink, backoff, .. } = self;
+        let Self { name, drain_ms_max, sources, range, batch, clock, spool, uplink, backoff, health, .. } =
+            self;
         #[cfg(feature = "aws")]
         let bulk = self.bulk.as_ref().map(|bulk| format!("uplink bulk: {bulk:?}\n")).unwrap_or_default();
         #[cfg(not(feature = "aws"))]
         let bulk = "";
         let sources: Vec<_> = sources.iter().map(|source| format!("source: {source:?}\n")).collect();
         format!(
-            "name: {name}\ndrain_ms_max: {drain_ms_max}\n{}range: {} channels\nbatch: {batch:?}\n\
-             spool: {spool:?}\nuplink: {uplink:?}\nuplink backoff: {backoff:?}\n{bulk}",
+            "name: {name}\ndrain_ms_max: {drain_ms_max}\n{}range: {} channels\nbatch: {batch:?}\nclock: {clock:?}\n\
+             spool: {spool:?}\nuplink: {uplink:?}\nuplink backoff: {backoff:?}\n{bulk}health: {health:?}\n",
             sources.concat(),
             range.len(),
         )
@@ -230,7 +249,7 @@ mod tests {
             drain_ms_max = "soon"
             colour = 1
             [[source]]
-            kind = "modbus"
+            kind = "telepathy"
             [[source]]
             kind = "i2c"
             bus = "simulated"
@@ -253,7 +272,7 @@ mod tests {
             "name: wants 1 to 64",
             "drain_ms_max: wants a whole number from 0 to 3600000 and not the text \"soon\"",
             "colour: is unknown here; known: name, drain_ms_max, source",
-            "source[0].kind: wants \"ndjson\" or \"i2c\" and not \"modbus\"",
+            "source[0].kind: wants \"ndjson\", \"i2c\", \"serial\", \"mqtt\", \"modbus\" or \"w1\" and not \"telepathy\"",
             "source[1].sensor[0].address: wants a whole number from 118 to 119 and not 5",
             "range.drop_channels: \"colour\" is not a channel of the contract",
             "batch.frame_bytes_max: wants a whole number from 256 to 131072 and not 10",

@@ -1,42 +1,28 @@
 //! What a run did, in numbers that add up: produced = sealed + dropped at the edge + not saved.
+//!
+//! While it goes on: [`live`] holds the numbers, [`snapshot`] is one look at them, [`server`] answers with them as [`metrics`] for
+//! Prometheus, as JSON, and as a [`page`] for people.
+
+mod beat;
+pub mod live;
+pub mod metrics;
+pub mod page;
+pub mod server;
+pub mod snapshot;
 
 use std::fmt;
+use std::sync::Arc;
 
 use ingot_agent::Drop;
-use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde::Serialize;
+use tokio::time::Instant;
 
+use crate::drops::Drops;
 use crate::spool::{Recovered, SpoolState};
 
-/// Readings given up, by cause.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Drops([u64; Drop::ALL.len()]);
-
-impl Drops {
-    /// Counts `readings` more.
-    pub fn add(&mut self, cause: Drop, readings: u64) {
-        self.0[cause as usize] += readings;
-    }
-
-    /// Readings given up for this cause.
-    pub fn get(&self, cause: Drop) -> u64 {
-        self.0[cause as usize]
-    }
-
-    /// Readings given up for any cause.
-    pub fn total(&self) -> u64 {
-        self.0.iter().sum()
-    }
-}
-
-impl Serialize for Drops {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for cause in Drop::ALL {
-            map.serialize_entry(cause.name(), &self.get(cause))?;
-        }
-        map.end()
-    }
-}
+pub use beat::Beat;
+pub use live::Live;
+pub use snapshot::Snapshot;
 
 /// The batcher's counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,10 +39,22 @@ pub struct Sealing {
     pub bytes: u64,
     /// Readings that the disk refused until the end of the drain: lost.
     pub not_saved: u64,
+    /// Of the sealed readings, those sealed while the clock was not set: they wait until it is.
+    pub held_readings: u64,
+    /// Readings that waited, of former runs too, and went on with their date.
+    pub dated_readings: u64,
+    /// Readings that waited and went on without a date: nothing tells when their boot was.
+    pub undated_readings: u64,
+    /// Whether the clock is set.
+    pub clock_set: bool,
+    /// Times that the clock was stepped while it was set.
+    pub clock_steps: u64,
+    /// The size of the last step, in milliseconds; below 0: backwards.
+    pub clock_step_ms: i64,
 }
 
 /// The uplink's counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sending {
     /// Frames that the far end confirmed.
     pub acked_frames: u64,
@@ -66,6 +64,21 @@ pub struct Sending {
     pub refusals: u64,
     /// Times that the connection could not be made or was lost.
     pub outages: u64,
+    /// How the connection stands.
+    pub link: Link,
+}
+
+/// How the uplink's connection stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Link {
+    /// Whether there is one.
+    pub connected: bool,
+    /// Frames sent and not confirmed.
+    pub in_flight: usize,
+    /// When the far end last confirmed a frame.
+    pub last_ack: Option<Instant>,
+    /// Why the last connection ended or was not made.
+    pub failure: Option<Arc<str>>,
 }
 
 /// What is said at the end of a run; also its JSON form.
@@ -109,6 +122,18 @@ pub struct Summary {
     pub outages: u64,
     /// Readings lost because the disk refused them to the end.
     pub not_saved: u64,
+    /// Whether the clock was set at the end.
+    pub clock_set: bool,
+    /// Times that the clock was stepped.
+    pub clock_steps: u64,
+    /// The size of the last step, in milliseconds; below 0: backwards.
+    pub clock_step_ms: i64,
+    /// Readings that still wait on disk for the clock.
+    pub waiting_readings: u64,
+    /// Readings that waited and went on with their date.
+    pub dated_readings: u64,
+    /// Readings that waited and went on without a date.
+    pub undated_readings: u64,
     /// Whether the sources came to their end (and were not stopped by a signal).
     pub sources_ended: bool,
 }
@@ -116,9 +141,8 @@ pub struct Summary {
 impl Summary {
     pub(crate) fn new(
         (gateway, boot): (String, u64),
-        sealing: Sealing,
-        sending: Sending,
-        (recovered, spool): (Recovered, SpoolState),
+        (sealing, sending): (Sealing, Sending),
+        (recovered, spool, undated): (Recovered, SpoolState, SpoolState),
         sources_ended: bool,
     ) -> Self {
         Self {
@@ -142,6 +166,12 @@ impl Summary {
             refusals: sending.refusals,
             outages: sending.outages,
             not_saved: sealing.not_saved,
+            clock_set: sealing.clock_set,
+            clock_steps: sealing.clock_steps,
+            clock_step_ms: sealing.clock_step_ms,
+            waiting_readings: undated.readings,
+            dated_readings: sealing.dated_readings,
+            undated_readings: sealing.undated_readings,
             sources_ended,
         }
     }
@@ -149,7 +179,8 @@ impl Summary {
     /// Whether the run did all that it was asked: nothing lost, and at the sources' end nothing left.
     /// A run that was stopped may leave frames in the spool: they are safe.
     pub fn is_complete(&self) -> bool {
-        self.not_saved == 0 && (!self.sources_ended || self.in_spool_frames == 0)
+        self.not_saved == 0
+            && (!self.sources_ended || self.in_spool_frames == 0 && self.waiting_readings == 0)
     }
 }
 
@@ -178,6 +209,10 @@ impl fmt::Display for Summary {
             (self.poisoned_segments, "spool segments were given up after a failed write"),
             (self.refusals, "times the far end refused a frame"),
             (self.outages, "times the connection failed"),
+            (self.clock_steps, "times the clock was stepped"),
+            (self.waiting_readings, "readings wait on disk until the clock is set"),
+            (self.dated_readings, "readings waited for the clock and went on with their date"),
+            (self.undated_readings, "readings waited for the clock and went on without a date"),
             (self.not_saved, "readings were LOST: the disk refused them to the end"),
         ] {
             if count > 0 {

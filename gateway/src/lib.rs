@@ -1,9 +1,10 @@
 //! # ingot-gateway: from sources to bronze, with a disk in between
 //!
-//! The path of a reading, a file each: a source ([`source::ndjson`], [`source::i2c`]) offers it, the
-//! [`batcher`] judges it ([`range`]) and seals it into a frame, the [`spool`] keeps the frame on disk,
+//! The path of a reading, a file each: a source (one of those in [`source`]) offers it, the [`batcher`]
+//! judges it ([`range`]) and seals it into a frame, the [`spool`] keeps the frame on disk,
 //! the [`uplink`] ([`uplink::mqtt`], [`uplink::lake`]) sends it until the far end confirms it. Beside
-//! the path: [`config`], [`clock`], [`key`] (topic and object key), [`phase`] (shutdown), [`health`].
+//! the path: [`config`], [`clock`], [`key`] (topic and object key), [`phase`] (shutdown),
+//! [`provision`] (the certificate). For those who look after it: [`health`], [`status`], [`doctor`], [`reload`], [`notify`], [`certificate`].
 //!
 //! Invariants: every frame goes through the spool, there is no live path beside it; a frame's identity
 //! is fixed when it is sealed; a frame leaves the spool by a confirmation or by a counted drop; a slow
@@ -11,45 +12,51 @@
 //! its header, and any second way to count.
 
 pub mod batcher;
+pub mod certificate;
 pub mod clock;
 pub mod config;
+pub mod doctor;
+pub mod drops;
 pub mod health;
 pub mod key;
+pub mod notify;
+mod parts;
 pub mod phase;
 pub mod provision;
 pub mod range;
+pub mod reload;
 pub mod source;
 pub mod spool;
+pub mod status;
 pub mod uplink;
 
 use std::future::Future;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufRead, BufReader};
-use tokio::runtime::Handle;
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use batcher::Batcher;
-use config::{Config, LINE_BYTES_MAX, SourceConfig, UplinkConfig};
-use health::{Sealing, Sending, Summary};
-use phase::Phase;
-use source::{CHUNKS_MAX, Outlet};
-use spool::{Spool, SpoolError};
-#[cfg(feature = "aws")]
-use uplink::bulk::{S3, WithBulk};
-use uplink::lake::Lake;
-use uplink::mqtt::{Mqtt, TlsError};
+use config::Config;
+use health::server::Server;
+use health::{Live, Summary};
+use notify::Notifier;
+use parts::{Parts, Spools, Way};
+use reload::Reloads;
+pub use source::Input;
+use source::StartError;
+use spool::SpoolError;
+use uplink::tls::TlsError;
 
-/// A further reader of NDJSON readings, beside the configured sources.
-pub type Input = Box<dyn AsyncBufRead + Send + Unpin>;
-
-/// The open batch is built on its thread's stack before it moves to the heap.
-const BATCHER_STACK_BYTES: usize = 16 << 20;
+/// What the program around a run gives it: new settings, and an ear for how it goes.
+#[derive(Debug)]
+pub struct Host {
+    /// Where new settings come from.
+    pub reloads: Reloads,
+    /// Who is told how the run goes.
+    pub notifier: Notifier,
+}
 
 /// Why a run could not start or went wrong.
 #[derive(Debug, thiserror::Error)]
@@ -71,13 +78,8 @@ pub enum RunError {
     #[error("the gateway's name: {0}")]
     Name(#[from] ingot_agent::DeclareError),
     /// A source cannot be opened.
-    #[error("the source {what} cannot be used: {why}")]
-    Source {
-        /// Which one.
-        what: String,
-        /// Why not.
-        why: String,
-    },
+    #[error(transparent)]
+    Source(#[from] StartError),
     /// The system gave no thread, or a part of the gateway failed.
     #[error("the gateway failed: {0}")]
     Failed(#[from] io::Error),
@@ -95,136 +97,78 @@ pub async fn run(
     inputs: Vec<Input>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<Summary, RunError> {
-    let mqtt = match &config.uplink {
-        UplinkConfig::Mqtt(mqtt) => Some(Mqtt::new(mqtt.clone())?),
-        UplinkConfig::Lake(_) => None,
-    };
-    #[cfg(feature = "aws")]
-    let s3 = config.bulk.clone().map(S3::new).transpose()?;
-    let state_dir = config.spool.dir.clone();
-    let fsync_interval = Duration::from_millis(config.spool.fsync_interval_ms);
-    let spool_config = config.spool.clone();
-    let (spool, recovered) = blocking(move || Spool::open(spool_config)).await??;
-    if recovered.frames > 0 || recovered.damaged_frames > 0 || recovered.torn_bytes > 0 {
-        tracing::info!(?recovered, "the spool holds what a former run left");
-    }
-    let spool = Arc::new(spool);
-    let boot = clock::next_boot(&state_dir).map_err(RunError::Boot)?;
+    let host = Host { reloads: Reloads::never(), notifier: Notifier::default() };
+    run_hosted(config, inputs, host, shutdown).await
+}
+
+/// The same for a daemon, which is reloaded and watched.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_hosted(
+    mut config: Config,
+    inputs: Vec<Input>,
+    Host { mut reloads, notifier }: Host,
+    shutdown: impl Future<Output = ()>,
+) -> Result<Summary, RunError> {
+    let way = Way::new(&config)?;
+    notifier.status("reading what the spool holds");
+    let (spools, undated) = Spools::open(&config).await?;
+    let boot = clock::next_boot(&config.spool.dir).map_err(RunError::Boot)?;
     tracing::info!(gateway = config.name, boot = format!("{boot:016x}"), "running");
 
-    let (phase, phases) = watch::channel(Phase::Running);
-    let (chunks, received) = mpsc::channel(CHUNKS_MAX);
-    let mut sources = start_sources(&config, inputs, Outlet { chunks, phase: phases.clone() })?;
-    let batcher = {
-        let (spool, phases, config) = (Arc::clone(&spool), phases.clone(), config.clone());
-        batcher_thread(Handle::current(), move || {
-            let batcher = Batcher::new((&config.name, boot), config.batch, config.range, spool, state_dir)?;
-            Ok(batcher.run(received, phases))
-        })?
+    let both = (Arc::clone(&spools.sent), Arc::clone(&spools.undated));
+    let live = Arc::new(Live::new((&config.name, boot), both, spools.recovered));
+    let mut parts = Parts::start(&config, (way, boot), inputs, (spools.clone(), undated), Arc::clone(&live))?;
+    let server = serve_health(&config, &live);
+    let notifier = Arc::new(notifier);
+    let watching = {
+        let (notifier, live) = (Arc::clone(&notifier), Arc::clone(&live));
+        tokio::spawn(async move { notifier.watch(live).await })
     };
-    let uplink = {
-        let (spool, backoff) = (Arc::clone(&spool), config.backoff);
-        match (config.uplink.clone(), mqtt) {
-            (UplinkConfig::Lake(lake), _) => {
-                tokio::spawn(uplink::drain(Lake::new(lake), spool, backoff, phases))
+    notifier.ready();
+
+    let mut shutdown = pin!(shutdown);
+    let sources_ended = loop {
+        tokio::select! {
+            () = parts.sources_end() => break true,
+            () = &mut shutdown => break false,
+            () = reloads.asked() => {
+                notifier.reloading();
+                if let Some(new) = reloads.load(&config) {
+                    match parts.apply(&new).await {
+                        Ok(()) => {
+                            tracing::info!("the new settings are in effect");
+                            config = new;
+                        }
+                        Err(error) => tracing::error!(%error, "the old settings stay in effect"),
+                    }
+                }
+                notifier.ready();
             }
-            #[cfg(feature = "aws")]
-            (UplinkConfig::Mqtt(_), Some(mqtt)) if let Some(s3) = s3 => {
-                let both = WithBulk::new(mqtt, s3, Arc::clone(&spool));
-                tokio::spawn(uplink::drain(both, spool, backoff, phases))
-            }
-            (UplinkConfig::Mqtt(_), Some(mqtt)) => tokio::spawn(uplink::drain(mqtt, spool, backoff, phases)),
-            (UplinkConfig::Mqtt(_), None) => return Err(io::Error::other("no MQTT client").into()),
         }
     };
-    let syncer = tokio::spawn(sync_every(fsync_interval, Arc::clone(&spool)));
-
-    let sources_ended = tokio::select! {
-        () = all_end(&mut sources) => true,
-        () = shutdown => false,
-    };
-    let deadline = Instant::now() + Duration::from_millis(config.drain_ms_max);
-    phase.send_replace(Phase::Sealing(deadline));
+    notifier.stopping();
     tracing::info!(sources_ended, "intake has stopped; what is left is stored and sent");
-    all_end(&mut sources).await;
-    let sealing = batcher.await.map_err(io::Error::other)??;
-    phase.send_replace(Phase::Draining(deadline));
-    let sending: Sending = uplink.await.map_err(io::Error::other)?;
-    syncer.abort();
-
-    let closing = Arc::clone(&spool);
-    if let Err(error) = blocking(move || closing.close()).await? {
-        tracing::error!(%error, "the spool's last fsync failed; a power cut now may lose its newest frames");
+    let (sealing, sending) = parts.end(Instant::now() + Duration::from_millis(config.drain_ms_max)).await?;
+    watching.abort();
+    let _ = watching.await;
+    if let Some(server) = server {
+        server.end().await;
     }
-    Ok(Summary::new((config.name, boot), sealing, sending, (recovered, spool.state()), sources_ended))
+
+    spools.close().await?;
+    let (spool, undated) = spools.states();
+    let spools = (spools.recovered, spool, undated);
+    Ok(Summary::new((config.name, boot), (sealing, sending), spools, sources_ended))
 }
 
-fn start_sources(config: &Config, inputs: Vec<Input>, outlet: Outlet) -> Result<JoinSet<()>, RunError> {
-    let mut sources = JoinSet::new();
-    for source in &config.sources {
-        match source {
-            SourceConfig::Ndjson { line_bytes_max } => {
-                let stdin = BufReader::with_capacity(1 << 16, tokio::io::stdin());
-                sources.spawn(read_ndjson(stdin, *line_bytes_max, outlet.clone()));
-            }
-            SourceConfig::I2c(i2c) => {
-                let opened = source::i2c::open(i2c.clone()).map_err(|error| RunError::Source {
-                    what: i2c.bus.to_string(),
-                    why: error.to_string(),
-                })?;
-                let outlet = outlet.clone();
-                sources.spawn_blocking(move || opened.run(&outlet));
-            }
-        }
-    }
-    for input in inputs {
-        sources.spawn(read_ndjson(input, LINE_BYTES_MAX, outlet.clone()));
-    }
-    Ok(sources)
-}
-
-async fn read_ndjson(reader: impl AsyncBufRead + Unpin, line_bytes_max: usize, outlet: Outlet) {
-    if let Err(error) = source::ndjson::read(reader, line_bytes_max, outlet).await {
-        tracing::error!(%error, "a source of NDJSON broke off");
-    }
-}
-
-async fn all_end(sources: &mut JoinSet<()>) {
-    while let Some(ended) = sources.join_next().await {
-        if let Err(error) = ended {
-            tracing::error!(%error, "a source failed");
-        }
-    }
-}
-
-/// The batcher codes and writes to disk, so it has a thread of its own, with room to build the batch.
-fn batcher_thread<F>(
-    runtime: Handle,
-    start: impl FnOnce() -> Result<F, RunError> + Send + 'static,
-) -> io::Result<tokio::task::JoinHandle<Result<Sealing, RunError>>>
-where
-    F: Future<Output = Sealing>,
-{
-    let waiter = runtime.clone();
-    let thread = thread::Builder::new()
-        .name("batcher".into())
-        .stack_size(BATCHER_STACK_BYTES)
-        .spawn(move || start().map(|batcher| runtime.block_on(batcher)))?;
-    Ok(waiter.spawn_blocking(move || {
-        thread.join().unwrap_or_else(|_| Err(io::Error::other("the batcher panicked").into()))
-    }))
-}
-
-/// Group fsync; with an interval of 0 each append syncs, and only the cursor is left to write.
-async fn sync_every(interval: Duration, spool: Arc<Spool>) {
-    let interval = if interval.is_zero() { Duration::from_secs(1) } else { interval };
-    loop {
-        tokio::time::sleep(interval).await;
-        let syncing = Arc::clone(&spool);
-        if let Ok(Err(error)) = blocking(move || syncing.sync()).await {
-            tracing::error!(%error, "fsync of the spool failed; what was appended since the last one is in doubt");
-        }
-    }
+/// A gateway that cannot show how it is doing still does its work.
+fn serve_health(config: &Config, live: &Arc<Live>) -> Option<Server> {
+    Server::start(&config.health, Arc::clone(live)).unwrap_or_else(|error| {
+        tracing::error!(listen = ?config.health, %error, "health and metrics cannot be served; the gateway goes on without");
+        None
+    })
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {

@@ -20,12 +20,12 @@ pub enum OutOfRange {
 }
 
 /// The channels that are known, by name.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RangeTable {
     channels: HashMap<String, Channel>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 struct Channel {
     row: Row,
     policy: OutOfRange,
@@ -67,7 +67,7 @@ struct Reference {
     rows: Vec<Row>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 struct Row {
     channel: String,
     #[serde(default)]

@@ -1,34 +1,47 @@
 //! The spool: sealed frames on disk until the uplink has the cloud's word for them.
 //!
 //! Layout of the directory: segments `<number>.ingot` of frames as they are, written in order; `cursor`,
-//! advice on what is acknowledged; `boot`, the count of runs; `lock`. A frame is written to the newest
-//! segment and read from the oldest; a segment's file goes when all its frames are acknowledged.
+//! advice on what is acknowledged; `counts`, advice on what is in closed segments; `version`, the
+//! format; `boot`, the count of runs; `lock`. Other files are left alone. A frame is written to the newest
+//! segment; which one is sent next is said by module `owed`: in order, and while a backlog drains a share of
+//! the link carries the newest. A segment's file goes when all its frames are acknowledged.
 //!
 //! Promises:
 //! - A frame survives `kill -9` once [`Spool::append`] returns, and a power cut once the next
 //!   [`Spool::sync`] returns (group fsync, `fsync_interval_ms`; 0 syncs in `append`).
 //! - After a failed write or fsync the segment is not written again: its last whole frame ends it, and
-//!   the next append opens a new one.
+//!   the next append opens a new one. What a failed fsync left unsure stays counted as in doubt.
 //! - At `bytes_max` nothing is lost silently: either append refuses until acknowledgements make room, or
-//!   the oldest segment of which nothing was sent is condemned. The caller puts its readings' count into
+//!   the oldest segment of which nothing is in flight is condemned. The caller puts its readings' count into
 //!   the next frame's header, and the segment goes only once that frame is on disk. A crash between the
 //!   two leaves readings that were counted as dropped and are delivered all the same, never the reverse.
-//! - A restart sends again what was acknowledged behind an unacknowledged frame: fewer frames than the
-//!   uplink's window, under their old identities.
+//! - A restart sends again what was acknowledged since the cursor was written: nothing after
+//!   [`Spool::close`], at most 1 MiB or a minute after `kill -9`; under their old identities.
+//! - No content of the directory stops the start: see module `recover`. Only a newer format is refused.
 //! - One process at a time: a second one gets a clear error.
 //!
-//! Limits: memory does not grow with the backlog, except about 100 bytes a segment.
+//! Limits: memory does not grow with the backlog, except about 200 bytes a segment.
 
 mod append;
+mod counts;
+mod cursor;
+pub mod directory;
+mod disk;
+mod oldest;
+mod owed;
 mod recover;
 mod segment;
+mod segments;
+mod sync;
 mod take;
+mod version;
+mod walk;
 
-use std::collections::{BTreeMap, VecDeque};
-use std::fs::{self, File, TryLockError};
+use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
@@ -36,14 +49,23 @@ pub use append::{AppendError, Condemned};
 pub use recover::Recovered;
 pub use segment::{FRAME_BYTES_MAX, Position};
 pub use take::Spooled;
+pub(crate) use version::FORMAT;
 
-use segment::{Segment, Walk};
+use directory::{Directory, Files};
+use disk::Disk;
+use owed::{Owed, Range};
+use segment::Amount;
+use segments::Segments;
 use take::Pending;
+use walk::Walk;
+
+/// What a former run left is sent in order with what comes, if it is less than some seconds of a slow link.
+const IN_ORDER_AT_START_BYTES: u64 = 4 << 20;
 
 /// What to do with a new frame when the spool is at its cap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenFull {
-    /// Give up the oldest segment of which nothing was sent, and count its readings.
+    /// Give up the oldest segment of which nothing is in flight, and count its readings.
     DropOldest,
     /// Make the sources wait.
     Refuse,
@@ -62,6 +84,11 @@ pub struct SpoolConfig {
     pub fsync_interval_ms: u64,
     /// The policy at `bytes_max`.
     pub when_full: WhenFull,
+    /// Part of the bytes sent that the newest frames get while a backlog drains, in percent; 0 keeps the
+    /// order of appending.
+    pub live_share_percent: u8,
+    /// Frames that wait longer than this when sending goes on become backlog, in milliseconds.
+    pub live_lag_ms_max: u64,
 }
 
 /// Why a spool cannot be opened.
@@ -73,8 +100,20 @@ pub enum SpoolError {
         /// The spool's directory.
         dir: PathBuf,
     },
-    /// The directory cannot be made, read or repaired.
-    #[error("the spool {} cannot be used: {source}", dir.display())]
+    /// A newer program wrote it.
+    #[error(
+        "the spool {} has format {format}, this program knows up to {}; its frames are safe: start the newer \
+         ingot-gateway again and let it drain, or give this one a spool of its own (--spool DIR)",
+        dir.display(), version::FORMAT
+    )]
+    Newer {
+        /// The spool's directory.
+        dir: PathBuf,
+        /// What its `version` says.
+        format: u64,
+    },
+    /// The directory cannot be made, read or written.
+    #[error("the spool {} cannot be used: {source}; it must be a directory on a writable disk, and this user must be able to write there", dir.display())]
     Io {
         /// The spool's directory.
         dir: PathBuf,
@@ -90,81 +129,129 @@ pub struct SpoolState {
     pub frames: u64,
     /// Readings in them.
     pub readings: u64,
-    /// Bytes of all segment files.
+    /// Bytes of all segment files, the condemned ones left out: they are as good as gone.
     pub bytes: u64,
     /// Damaged frames stepped over while sending.
     pub damaged_frames: u64,
     /// Segments given up for writing after a failed write or fsync.
     pub poisoned_segments: u64,
+    /// Of `frames`, those that a failed fsync put in doubt: a power cut may cost them. At most that many.
+    pub in_doubt_frames: u64,
+    /// Readings in them.
+    pub in_doubt_readings: u64,
+    /// Frames that were stored, and were damaged when they were to be sent.
+    pub lost_frames: u64,
+    /// Readings in them.
+    pub lost_readings: u64,
+    /// Places that could not be read; they wait for the next start.
+    pub unreadable_places: u64,
+    /// Parts in which the spool is sent: 1 in order, more while a backlog drains beside live frames.
+    pub ranges: u64,
+    /// Bytes that this run handed to the disk: frames, cursor, counts.
+    pub bytes_written: u64,
+    /// Fsyncs that it asked for.
+    pub fsyncs: u64,
+    /// Readings appended by this run.
+    pub readings_appended: u64,
 }
 
 /// An open spool, shared by the batcher (append), the uplink (take, ack) and the syncer (sync).
-pub struct Spool {
+pub struct Spool<D: Directory = Files> {
     config: SpoolConfig,
-    inner: Mutex<Inner>,
+    disk: Disk<D>,
+    inner: Mutex<Inner<D>>,
     /// A frame was appended or returned.
     frames: Notify,
     /// Acknowledgements made room.
     room: Notify,
-    /// Held as long as the spool is open.
-    _lock: File,
 }
 
-struct Inner {
-    segments: VecDeque<Segment>,
+struct Inner<D: Directory> {
+    segments: Segments,
     /// The segment that is written to: always the last of `segments`.
-    active: Option<Active>,
+    active: Option<Active<D::File>>,
     next_number: u64,
-    /// The first frame never taken.
-    head: Position,
-    walk: Option<Walk>,
+    /// Frames never taken, in the order of sending.
+    owed: Owed,
+    /// A lane's reader, with its segment's number.
+    walks: [Option<(u64, Walk<D::File>)>; 2],
     /// Taken and not acknowledged.
     pending: BTreeMap<Position, Pending>,
-    cursor_written: Option<Position>,
+    /// Places that could not be read, left for the next start.
+    aside: Vec<Range>,
+    /// How often a place failed.
+    read_failures: BTreeMap<Position, u32>,
+    cadence: cursor::Cadence,
+    /// Lines in the file of counts.
+    counts_lines: usize,
+    /// An fsync failed that no call of `sync` has told of yet.
+    doubted: bool,
     damaged_frames: u64,
     poisoned_segments: u64,
+    lost: Amount,
+    readings_appended: u64,
 }
 
-struct Active {
+struct Active<F> {
     number: u64,
-    file: Arc<File>,
-    dirty: bool,
+    file: Arc<F>,
 }
 
 impl Spool {
-    /// Takes the lock and recovers what a former run left. Blocks: reads the whole backlog once.
+    /// Takes the lock and recovers what a former run left. Blocks: reads what module `recover` says.
     ///
     /// # Errors
-    /// Another process holds the spool, or its directory cannot be used.
+    /// Another process holds the spool, a newer program wrote it, or its directory cannot be used.
     pub fn open(config: SpoolConfig) -> Result<(Self, Recovered), SpoolError> {
+        let files = Files::open(&config.dir)?;
+        Self::open_in(files, config)
+    }
+}
+
+impl<D: Directory> Spool<D> {
+    /// The same in any directory; the config's `dir` is only its name.
+    ///
+    /// # Errors
+    /// A newer program wrote it, or its files cannot be listed.
+    pub fn open_in(directory: D, config: SpoolConfig) -> Result<(Self, Recovered), SpoolError> {
+        let disk = Disk::new(directory);
+        version::check(&disk).map_err(|newer| newer.error(&config.dir))?;
         let io_error = |source| SpoolError::Io { dir: config.dir.clone(), source };
-        fs::create_dir_all(&config.dir).map_err(io_error)?;
-        let lock = File::create(config.dir.join("lock")).map_err(io_error)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(SpoolError::Locked { dir: config.dir }),
-            Err(TryLockError::Error(source)) => return Err(io_error(source)),
+        let state = recover::recover(&disk).map_err(io_error)?;
+        let lag_max = Duration::from_millis(config.live_lag_ms_max);
+        let mut owed = Owed::new(state.owed, config.live_share_percent, lag_max);
+        let now = Instant::now();
+        if let Some(end) = state.segments.end() {
+            owed.appended(end, now);
+            if state.segments.sums().owed.bytes > IN_ORDER_AT_START_BYTES {
+                owed.cut_at_start(end);
+            }
         }
-        let state = recover::recover(&config.dir).map_err(io_error)?;
+        let doubted = state.segments.sums().doubt.frames > 0 || !state.aside.is_empty();
         let inner = Inner {
-            segments: state.segments.into(),
+            segments: state.segments,
             active: None,
             next_number: state.next_number,
-            head: state.head,
-            walk: None,
+            owed,
+            walks: [None, None],
             pending: BTreeMap::new(),
-            cursor_written: None,
+            aside: state.aside,
+            read_failures: BTreeMap::new(),
+            cadence: cursor::Cadence::new(now),
+            counts_lines: state.counts_lines,
+            doubted,
             damaged_frames: 0,
             poisoned_segments: 0,
+            lost: Amount::default(),
+            readings_appended: 0,
         };
-        let spool = Self {
-            config,
-            inner: Mutex::new(inner),
-            frames: Notify::new(),
-            room: Notify::new(),
-            _lock: lock,
-        };
-        Ok((spool, state.found))
+        let (frames, room) = (Notify::new(), Notify::new());
+        Ok((Self { config, disk, inner: Mutex::new(inner), frames, room }, state.found))
+    }
+
+    /// The cap on its segments, in bytes.
+    pub fn bytes_max(&self) -> u64 {
+        self.config.bytes_max
     }
 
     /// Waits until a frame is appended or returned; at most one waiter. May wake without cause.
@@ -180,18 +267,23 @@ impl Spool {
     /// What is in it now.
     pub fn state(&self) -> SpoolState {
         let inner = self.lock();
-        let live = inner.segments.iter().filter(|segment| !segment.condemned);
-        let mut state = SpoolState {
-            bytes: inner.bytes(),
+        let sums = inner.segments.sums();
+        SpoolState {
+            frames: sums.owed.frames,
+            readings: sums.owed.readings,
+            bytes: sums.bytes,
             damaged_frames: inner.damaged_frames,
             poisoned_segments: inner.poisoned_segments,
-            ..SpoolState::default()
-        };
-        for segment in live {
-            state.frames += segment.frames.saturating_sub(segment.acked_frames);
-            state.readings += segment.readings.saturating_sub(segment.acked_readings);
+            in_doubt_frames: sums.doubt.frames,
+            in_doubt_readings: sums.doubt.readings,
+            lost_frames: inner.lost.frames,
+            lost_readings: inner.lost.readings,
+            unreadable_places: inner.aside.len() as u64,
+            ranges: inner.owed.ranges().count() as u64,
+            bytes_written: self.disk.bytes_written(),
+            fsyncs: self.disk.fsyncs(),
+            readings_appended: inner.readings_appended,
         }
-        state
     }
 
     /// Syncs, writes the cursor, and removes the newest segment too if all of it is acknowledged.
@@ -201,75 +293,25 @@ impl Spool {
     pub fn close(&self) -> io::Result<()> {
         let synced = self.sync();
         let mut inner = self.lock();
-        inner.active = None;
-        let last = inner.segments.back().map(|segment| segment.number);
-        if let Some(last) = last
-            && inner.pending.is_empty()
-            && inner.head.segment == last
-            && inner.segments.back().is_some_and(|segment| segment.bytes == inner.head.offset)
-        {
-            inner.head = Position { segment: last + 1, offset: 0 };
-            inner.walk = None;
-            inner.remove_done(&self.config.dir, last);
+        let newest = inner.active.take().map(|active| active.number);
+        if let Some(end) = inner.segments.end() {
+            let gone = inner.remove_done(&self.disk, end.segment);
+            if !gone && newest == Some(end.segment) {
+                self.note_counts(&mut inner, end.segment);
+            }
         }
-        inner.save_cursor(&self.config.dir);
+        self.save_cursor(&mut inner);
         synced
     }
 
     /// A panic while the lock was held cannot leave the counts worse than a crash would.
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, Inner<D>> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Inner {
-    /// Bytes of all segment files, the condemned ones left out: they are as good as gone.
-    fn bytes(&self) -> u64 {
-        self.segments.iter().filter(|segment| !segment.condemned).map(|segment| segment.bytes).sum()
-    }
-
-    fn segment_mut(&mut self, number: u64) -> Option<&mut Segment> {
-        self.segments.iter_mut().find(|segment| segment.number == number)
-    }
-
+impl<D: Directory> Inner<D> {
     fn is_active(&self, number: u64) -> bool {
         self.active.as_ref().is_some_and(|active| active.number == number)
-    }
-
-    /// Everything before it is acknowledged.
-    fn cursor(&self) -> Position {
-        self.pending.first_key_value().map_or(self.head, |(first, _)| (*first).min(self.head))
-    }
-
-    fn save_cursor(&mut self, dir: &Path) {
-        let cursor = self.cursor();
-        if self.cursor_written == Some(cursor) {
-            return;
-        }
-        match recover::write_cursor(dir, cursor) {
-            Ok(()) => self.cursor_written = Some(cursor),
-            Err(error) => {
-                tracing::warn!(%error, "the spool's cursor was not written; a restart may re-send frames")
-            }
-        }
-    }
-
-    /// Removes a segment that was read to its end and has nothing pending; `true` if it is gone.
-    fn remove_done(&mut self, dir: &Path, number: u64) -> bool {
-        let first = Position { segment: number, offset: 0 };
-        let next = Position { segment: number + 1, offset: 0 };
-        let done =
-            self.head >= next && !self.is_active(number) && self.pending.range(first..next).next().is_none();
-        if done {
-            self.remove(dir, number);
-        }
-        done
-    }
-
-    fn remove(&mut self, dir: &Path, number: u64) {
-        self.segments.retain(|segment| segment.number != number);
-        if let Err(error) = fs::remove_file(segment::path(dir, number)) {
-            tracing::warn!(segment = number, %error, "a finished spool segment could not be removed");
-        }
     }
 }

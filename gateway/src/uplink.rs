@@ -25,7 +25,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::health::Sending;
+use crate::health::{Link, Sending};
 use crate::phase::Phase;
 use crate::spool::{Position, Spool, Spooled};
 use limits::{HEADER_BYTES_MAX, Limits};
@@ -96,13 +96,15 @@ impl BackoffConfig {
 }
 
 /// Sends what is in the spool until the run's end; returns when the spool is drained or time is up.
+/// Counts on from what `live` holds, and publishes there.
 pub async fn drain(
     mut uplink: impl Uplink,
     spool: Arc<Spool>,
     backoff: BackoffConfig,
     mut phase: watch::Receiver<Phase>,
+    live: watch::Sender<Sending>,
 ) -> Sending {
-    let mut sending = Sending::default();
+    let mut sending = live.borrow().clone();
     let mut failures = 0;
     loop {
         let failed = match until_deadline(&mut phase, uplink.connect()).await {
@@ -112,7 +114,7 @@ pub async fn drain(
                 if failures > 0 {
                     tracing::info!("connected again");
                 }
-                let mut session = Session::new(&uplink, &spool, backoff, &mut sending);
+                let mut session = Session::new(&uplink, &spool, backoff, &mut sending, &live);
                 match session.run(&mut phase).await {
                     End::Drained => return sending,
                     End::Failed(why) => {
@@ -126,6 +128,12 @@ pub async fn drain(
         };
         failures += 1;
         sending.outages += 1;
+        sending.link = Link {
+            failure: Some(failed.as_str().into()),
+            last_ack: sending.link.last_ack,
+            ..Link::default()
+        };
+        live.send_replace(sending.clone());
         let wait = backoff.wait(failures, fastrand::f64());
         tracing::warn!(
             why = failed,
@@ -170,6 +178,7 @@ struct Session<'a, U> {
     spool: &'a Arc<Spool>,
     backoff: BackoffConfig,
     sending: &'a mut Sending,
+    live: &'a watch::Sender<Sending>,
     in_flight: JoinSet<(Sent, Result<(), SendError>)>,
     in_flight_bytes: u64,
     limits: Limits,
@@ -188,12 +197,20 @@ struct Sent {
 }
 
 impl<'a, U: Uplink> Session<'a, U> {
-    fn new(uplink: &'a U, spool: &'a Arc<Spool>, backoff: BackoffConfig, sending: &'a mut Sending) -> Self {
+    fn new(
+        uplink: &'a U,
+        spool: &'a Arc<Spool>,
+        backoff: BackoffConfig,
+        sending: &'a mut Sending,
+        live: &'a watch::Sender<Sending>,
+    ) -> Self {
+        sending.link.connected = true;
         Self {
             uplink,
             spool,
             backoff,
             sending,
+            live,
             in_flight: JoinSet::new(),
             in_flight_bytes: 0,
             limits: uplink.limits(),
@@ -217,6 +234,8 @@ impl<'a, U: Uplink> Session<'a, U> {
             if let Err(error) = self.fill().await {
                 return End::Failed(format!("the spool cannot be read: {error}"));
             }
+            self.sending.link.in_flight = self.in_flight.len();
+            self.live.send_replace(self.sending.clone());
             let now = *phase.borrow_and_update();
             let drained = matches!(now, Phase::Draining(_))
                 && self.in_flight.is_empty()
@@ -287,6 +306,7 @@ impl<'a, U: Uplink> Session<'a, U> {
                 self.sending.acked_frames += 1;
                 self.sending.acked_readings += u64::from(readings);
                 self.last_news = Instant::now();
+                self.sending.link.last_ack = Some(self.last_news);
                 self.confirmed = true;
                 None
             }

@@ -19,6 +19,8 @@ fn config(dir: &Path, when_full: WhenFull) -> SpoolConfig {
         segment_bytes_max: 2_000,
         fsync_interval_ms: 1_000,
         when_full,
+        live_share_percent: 20,
+        live_lag_ms_max: 30_000,
     }
 }
 
@@ -275,4 +277,76 @@ fn refused_frames_do_not_pull_the_whole_backlog_into_memory() {
     assert_eq!(taken, 3);
     assert_eq!(spool.retry_at(), Some(later));
     assert_eq!(spool.take(later, 3).unwrap().unwrap().identity.seq, 0);
+}
+
+/// A backlog of any size is opened by reading its end, and costs no memory but its list of segments.
+#[test]
+fn a_start_does_not_read_the_backlog() {
+    let dir = tempfile::tempdir().unwrap();
+    let large = SpoolConfig { bytes_max: 1 << 30, ..config(dir.path(), WhenFull::Refuse) };
+    let spool = Spool::open(large.clone()).unwrap().0;
+    let frames: Vec<_> = (0..4).map(|seq| frame(seq, 60)).collect();
+    for index in 0..800 {
+        spool.append(&frames[index % 4], 60, false).unwrap();
+    }
+    spool.sync().unwrap();
+    drop(spool);
+    let (spool, found) = Spool::open(large.clone()).unwrap();
+    assert!(found.segments >= 100 && found.segments_read <= 1, "{found:?}");
+    assert_eq!((found.frames, found.readings), (800, 48_000));
+    spool.close().unwrap();
+    drop(spool);
+    // The counts are advice: without them everything is read, and the answer is the same.
+    fs::write(dir.path().join("counts"), "0 1 1 1 0\nrubbish").unwrap();
+    let (_, again) = Spool::open(large).unwrap();
+    assert_eq!((again.frames, again.readings), (800, 48_000));
+    assert_eq!(again.segments_read, again.segments);
+}
+
+#[test]
+fn what_is_written_to_flash_is_counted_and_the_cursor_is_a_small_part() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(dir.path(), WhenFull::Refuse);
+    let before = spool.state();
+    let frame = frame(0, 50);
+    for _ in 0..30 {
+        spool.append(&frame, 50, false).unwrap();
+        spool.ack(spool.take(Instant::now(), 9).unwrap().unwrap().position);
+        spool.sync().unwrap();
+    }
+    let state = spool.state();
+    assert_eq!(state.readings_appended, 1_500);
+    let written = state.bytes_written - before.bytes_written;
+    let frames = 30 * frame.len() as u64;
+    assert!(written >= frames && written < frames + frames / 20, "{written} for {frames}");
+    // One a sync, three a closed segment: its end, its counts, the next one's name.
+    let segments = frames.div_ceil(2_000);
+    assert!(state.fsyncs - before.fsyncs <= 30 + 5 * segments, "{state:?}");
+}
+
+/// After an outage the newest frames go at once, and the backlog goes on beside them, across a restart too.
+#[test]
+fn while_a_backlog_drains_new_frames_go_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let live = SpoolConfig { live_lag_ms_max: 1_000, ..config(dir.path(), WhenFull::Refuse) };
+    let spool = Spool::open(live.clone()).unwrap().0;
+    for seq in 0..10 {
+        append(&spool, seq, 30).unwrap();
+    }
+    let take_at = |spool: &Spool, now: Instant| {
+        let taken = spool.take(now, 9).unwrap().unwrap();
+        spool.ack(taken.position);
+        taken.identity.seq
+    };
+    let take = |spool: &Spool| take_at(spool, Instant::now());
+    assert_eq!(take_at(&spool, Instant::now() + std::time::Duration::from_secs(60)), 0);
+    append(&spool, 10, 30).unwrap();
+    assert_eq!([take(&spool), take(&spool)], [10, 1]);
+    assert_eq!(spool.state().ranges, 2);
+    spool.close().unwrap();
+    drop(spool);
+    let spool = Spool::open(live).unwrap().0;
+    append(&spool, 11, 30).unwrap();
+    assert_eq!([take(&spool), take(&spool), take(&spool)], [11, 2, 3]);
+    assert_eq!(take_all(&spool, |_| true), [4, 5, 6, 7, 8, 9]);
 }

@@ -105,6 +105,8 @@ async fn trial<F: Future<Output = World>>(
         dir: world.dir.path().join("spool"),
         bytes_max: 1 << 24,
         segment_bytes_max: 16_384,
+        live_share_percent: 20,
+        live_lag_ms_max: 30_000,
         fsync_interval_ms: 1_000,
         when_full: WhenFull::Refuse,
     });
@@ -117,7 +119,8 @@ async fn trial<F: Future<Output = World>>(
     }
     let (phase, phases) = watch::channel(Phase::Running);
     let backoff = BackoffConfig { base_ms: 20, cap_ms: 200 };
-    let sending = tokio::spawn(drain(world.mqtt(tls), Arc::clone(&spool), backoff, phases));
+    let sending =
+        tokio::spawn(drain(world.mqtt(tls), Arc::clone(&spool), backoff, phases, watch::Sender::default()));
     let world = bad(world).await;
     phase.send_replace(Phase::Draining(Instant::now() + Duration::from_secs(20)));
     let sending = timeout(Duration::from_secs(25), sending).await.unwrap().unwrap();

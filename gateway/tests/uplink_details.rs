@@ -72,6 +72,8 @@ impl World {
             segment_bytes_max: 1 << 20,
             fsync_interval_ms: 1_000,
             when_full: WhenFull::Refuse,
+            live_share_percent: 20,
+            live_lag_ms_max: 30_000,
         });
         let spool = spool.unwrap().0;
         for (seq, readings) in (0..).zip(frames) {
@@ -134,7 +136,8 @@ async fn a_frame_that_is_too_large_for_the_broker_is_refused_alone_and_once() {
     let spool = world.spool(&[10, 5_000, 10]);
     let (_phase, phases) = watch::channel(Phase::Draining(Instant::now() + Duration::from_millis(1_500)));
     let backoff = BackoffConfig { base_ms: 1, cap_ms: 10 };
-    let sending = drain(world.mqtt("gw", None), Arc::clone(&spool), backoff, phases).await;
+    let sending =
+        drain(world.mqtt("gw", None), Arc::clone(&spool), backoff, phases, watch::Sender::default()).await;
     assert_eq!((sending.acked_frames, sending.refusals, sending.outages), (2, 1, 0));
     assert_eq!((spool.state().frames, spool.state().readings), (1, 5_000));
     let seen = world.witness.seen(2).await;

@@ -313,6 +313,6 @@ mod tests {
         rows.push(&[Field::Missing; 7]);
         let verdicts = Checker::new(&contract).unwrap().verdicts(&rows.finish().unwrap().rows, 0).unwrap();
         let failing: Vec<bool> = verdicts.0.iter().map(|verdict| verdict.value(0)).collect();
-        assert_eq!(failing, [true, true, false, false, false]);
+        assert_eq!(failing, [true, true, false, false, false, false]);
     }
 }

@@ -17,6 +17,7 @@ use ingot_processor::lake::Lake;
 use ingot_processor::run::RunReport;
 use ingot_processor::{audit as auditing, land as landing, query as querying, run as running};
 use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Cli, Format, Land, Lint, Place, Query, Watch};
@@ -58,7 +59,7 @@ pub async fn run(cli: &Cli, place: &Place) -> Result<ExitCode> {
 pub async fn watch(cli: &Cli, watch: &Watch) -> Result<ExitCode> {
     let contracts = contracts(&watch.place.contracts)?;
     let lake = Lake::open(&watch.place.lake)?;
-    let stop = tokio::signal::ctrl_c();
+    let stop = stop_asked()?;
     tokio::pin!(stop);
     loop {
         // A failed run is reported and tried again: the next look goes on where this one stopped.
@@ -83,9 +84,7 @@ pub async fn land(cli: &Cli, land: &Land) -> Result<ExitCode> {
         )));
     }
     let lake = Lake::create(&land.lake)?;
-    let stop = async {
-        let _ = tokio::signal::ctrl_c().await;
-    };
+    let stop = stop_asked()?;
     let host = land.mqtt.ip().to_string();
     let landed = landing::land(&lake, &host, land.mqtt.port(), &land.client_id, stop).await?;
     print(cli, &landed, || {
@@ -126,6 +125,17 @@ pub async fn lint(cli: &Cli, lint: &Lint) -> Result<ExitCode> {
     let datasets: Vec<&str> = contracts.iter().map(|contract| contract.dataset.as_str()).collect();
     print(cli, &datasets, || format!("no problems in {}", datasets.join(", ")))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Done when the user or the system asks the program to end: SIGINT or SIGTERM.
+fn stop_asked() -> Result<impl Future<Output = ()>> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
 }
 
 /// The contracts in the files, or the built-in ones; the problems of all files at once.

@@ -5,11 +5,12 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, AsArray, Int64Array, StringArray, TimestampMicrosecondArray};
-use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit};
+use datafusion::arrow::datatypes::{Int64Type, Schema, SchemaRef};
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::json::LineDelimitedWriter;
 use datafusion::arrow::record_batch::RecordBatch;
 
+use crate::column::{number, text, utc};
 use crate::contract::Contract;
 use crate::examine::DiscardRow;
 use crate::lake::{BronzeObject, Lake};
@@ -27,9 +28,6 @@ pub async fn open(lake: &Lake) -> Result<Table, TableError> {
 
 /// The table's columns.
 pub fn schema() -> SchemaRef {
-    let text = |name| Field::new(name, DataType::Utf8, true);
-    let number = |name| Field::new(name, DataType::Int64, true);
-    let utc = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     Arc::new(Schema::new(vec![
         text("dataset"),
         text("dt"),
@@ -42,7 +40,7 @@ pub fn schema() -> SchemaRef {
         number("byte_offset"),
         number("byte_len"),
         text("record"),
-        Field::new("discarded_at", utc, true),
+        utc("discarded_at"),
     ]))
 }
 

@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, AsArray, Int64Array, StringArray, TimestampMicrosecondArray};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit};
+use datafusion::arrow::datatypes::{DataType, Int64Type, Schema, SchemaRef};
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::DataFusionError;
 use serde::{Deserialize, Serialize};
 
+use crate::column::{number, text, utc};
 use crate::decode::FrameHeader;
 use crate::lake::Lake;
 use crate::session;
@@ -62,6 +63,8 @@ pub struct Batch {
     pub seq: u64,
     /// When it was sealed: milliseconds since 1970-01-01 UTC.
     pub sealed_ms: i64,
+    /// The same moment since the boot of the sealing machine, in milliseconds; 0: not known.
+    pub uptime_ms: u64,
     /// Readings in it.
     pub readings: u32,
     /// Readings that the edge gave up since its previous batch, by cause.
@@ -76,6 +79,7 @@ impl From<&FrameHeader> for Batch {
             boot: frame.boot,
             seq: frame.seq,
             sealed_ms: frame.sealed_ms,
+            uptime_ms: frame.uptime_ms,
             readings: frame.readings,
             dropped: dropped.collect(),
         }
@@ -108,9 +112,6 @@ pub async fn open(lake: &Lake) -> Result<Table, TableError> {
 
 /// The table's columns; `rules`, `warnings` and `batches` are JSON.
 pub fn schema() -> SchemaRef {
-    let text = |name| Field::new(name, DataType::Utf8, true);
-    let number = |name| Field::new(name, DataType::Int64, true);
-    let utc = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     Arc::new(Schema::new(vec![
         text("dataset"),
         text("bronze_key"),
@@ -124,7 +125,7 @@ pub fn schema() -> SchemaRef {
         text("warnings"),
         text("batches"),
         text("contract_version"),
-        Field::new("processed_at", utc, true),
+        utc("processed_at"),
     ]))
 }
 

@@ -14,6 +14,7 @@ pub use datafusion::arrow;
 pub mod audit;
 pub mod bronze;
 pub mod check;
+pub mod column;
 pub mod conform;
 pub mod contract;
 pub mod decode;

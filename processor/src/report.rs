@@ -53,7 +53,7 @@ pub(crate) type Curves = BTreeMap<String, Vec<(f64, f64)>>;
 /// The lake as an HTML page.
 pub async fn report(lake: &Lake, contracts: &[Contract]) -> Result<String, ReportError> {
     let balance = audit(lake, contracts).await?;
-    let session = lake_session(lake, contracts).await?;
+    let session = lake_session(lake, contracts)?;
     let mut sections = vec![page::balance(&balance)];
     if let Some(section) = discards(&session, &balance).await? {
         sections.push(section);

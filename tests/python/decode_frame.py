@@ -13,7 +13,8 @@ from pathlib import Path
 
 RATE = [30000, 22000, 16384, 13107, 10923, 9362, 8192, 7282, 6554, 5461, 4681, 4096, 3640, 3277, 2979, 2731]
 LETTERS = set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")
-MISSING = 4
+MISSING, CLOCK_UNSET, RESTAMPED = 4, 8, 16
+FROM_BOOT = CLOCK_UNSET | RESTAMPED
 
 
 class Damaged(Exception):
@@ -373,17 +374,20 @@ def decode(stuffed):
             if byte < 128:
                 return value
 
-    boot, seq, sealed, readings = varint(), varint(), varint(), varint()
+    boot, seq, sealed, uptime, readings = (varint() for _ in range(5))
     drops = [0] * 4
     for _ in range(varint()):
         cause, count = varint(), varint()
         if cause < len(drops):
             drops[cause] += count
     sealed = sealed >> 1 ^ -(sealed & 1)
-    yield f"{gateway} {boot} {seq} {sealed} {readings} {','.join(map(str, drops))}"
+    yield f"{gateway} {boot} {seq} {sealed} {uptime} {readings} {','.join(map(str, drops))}"
     body = Body(data[at:])
     for _ in range(readings):
         series, seq, at_ms, value, quality = body.reading()
+        if quality & FROM_BOOT == FROM_BOOT:
+            at_ms = i64(at_ms + sealed - uptime) if uptime else at_ms
+            quality = quality & ~FROM_BOOT | (RESTAMPED if uptime else CLOCK_UNSET)
         bits = "-" if value is None else struct.pack(">d", value).hex()
         device, channel = series.device, series.channel.decode()
         yield f"{device.name.decode()} {device.boot} {channel} {seq} {at_ms} {bits} {quality}"

@@ -5,7 +5,7 @@
 //! values, found by bisection. Normal mode measures only when it is set; the IIR filter adds its
 //! resolution, not its delay.
 
-use crate::bus::{Chip, Environment, Refused};
+use crate::chip::{Chip, Environment, Refused};
 
 const ID: u8 = 0xd0;
 const RESET: u8 = 0xe0;

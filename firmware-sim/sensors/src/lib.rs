@@ -10,9 +10,11 @@
 
 pub mod bme280;
 pub mod bus;
+pub mod chip;
 pub mod noise;
 pub mod sht4x;
 pub mod world;
 
-pub use bus::{BusError, BusFault, Chip, Environment, SimulatedBus};
+pub use bus::{BusError, BusFault, SimulatedBus};
+pub use chip::{Chip, Environment};
 pub use world::{Channel, Site, World};

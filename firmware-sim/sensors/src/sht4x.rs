@@ -2,7 +2,7 @@
 //!
 //! A measurement finishes at once. The heater commands are not modelled and are not acknowledged.
 
-use crate::bus::{Chip, Environment, Refused};
+use crate::chip::{Chip, Environment, Refused};
 
 /// The chip: its serial number and the answer that waits to be read.
 pub struct Sht4x {

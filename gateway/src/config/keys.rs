@@ -54,6 +54,19 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// Any finite number, whole or not.
+    pub fn real(&mut self, key: &'static str, default: f64) -> f64 {
+        match self.take(key) {
+            None => default,
+            Some(Value::Integer(number)) => number as f64,
+            Some(Value::Float(number)) if number.is_finite() => number,
+            Some(other) => {
+                self.problem(key, format!("wants a finite number and not {}", kind(&other)));
+                default
+            }
+        }
+    }
+
     pub fn flag(&mut self, key: &'static str, default: bool) -> bool {
         match self.take(key) {
             None => default,
@@ -75,11 +88,16 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// A text that must be there; empty when it is not.
-    pub fn text_needed(&mut self, key: &'static str, what: &str) -> String {
+    /// Notes a problem if the key is not there.
+    pub fn needed(&self, key: &'static str, what: &str) {
         if !self.has(key) {
             self.problem(key, format!("is missing: {what}"));
         }
+    }
+
+    /// A text that must be there; empty when it is not.
+    pub fn text_needed(&mut self, key: &'static str, what: &str) -> String {
+        self.needed(key, what);
         self.text(key).unwrap_or_default()
     }
 
@@ -111,6 +129,26 @@ impl<'a> Keys<'a> {
             self.problem(key, "wants texts only");
         }
         texts
+    }
+
+    /// A table of texts `{ name = "text" }`, in the order of its names; empty when it is missing.
+    pub fn pairs(&mut self, key: &'static str) -> Vec<(String, String)> {
+        let mut pairs = Vec::new();
+        match self.take(key) {
+            None => {}
+            Some(Value::Table(table)) => {
+                for (name, value) in table {
+                    match value {
+                        Value::String(text) => pairs.push((name, text)),
+                        other => {
+                            self.problem(key, format!("wants texts only and not {name} = {}", kind(&other)));
+                        }
+                    }
+                }
+            }
+            Some(other) => self.problem(key, format!("wants a table of texts and not {}", kind(&other))),
+        }
+        pairs
     }
 
     /// A table below this one; empty when it is missing.

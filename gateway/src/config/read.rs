@@ -2,17 +2,20 @@
 
 #[cfg(feature = "aws")]
 mod bulk;
+mod clock;
+mod health;
 mod mqtt;
+mod source;
 
 use std::env;
 use std::fs;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::keys::Keys;
-use super::{BatchConfig, Config, LINE_BYTES_MAX, SourceConfig, UplinkConfig};
+use super::{BatchConfig, Config, UplinkConfig};
 use crate::key::is_name;
 use crate::range::{self, OutOfRange, RangeTable};
-use crate::source::i2c::{Bus, Chip, I2cConfig, SensorConfig};
 use crate::spool::{FRAME_BYTES_MAX, SpoolConfig, WhenFull};
 use crate::uplink::BackoffConfig;
 use crate::uplink::lake::LakeConfig;
@@ -25,15 +28,10 @@ pub(super) fn config(mut keys: Keys<'_>) -> Option<Config> {
         keys.problem("name", "wants 1 to 64 characters of A-Z a-z 0-9 . _ -");
     }
     let drain_ms_max = keys.number("drain_ms_max", 30_000, 0..=3_600_000);
-    let sources = match keys.list("source") {
-        Some(list) => list.into_iter().filter_map(|source| read_source(source, &name)).collect(),
-        None => vec![SourceConfig::Ndjson { line_bytes_max: LINE_BYTES_MAX }],
-    };
-    if sources.iter().filter(|source| matches!(source, SourceConfig::Ndjson { .. })).count() > 1 {
-        keys.problem("source", "wants at most one of kind \"ndjson\": there is one standard input");
-    }
+    let sources = source::all(&mut keys, &name);
     let range = read_range(keys.below("range"));
     let batch = read_batch(keys.below("batch"));
+    let clock = clock::read(keys.below("clock"));
     let spool = read_spool(keys.below("spool"));
     let mut uplink_keys = keys.below("uplink");
     let bulk_keys = uplink_keys.has("bulk").then(|| uplink_keys.below("bulk"));
@@ -47,6 +45,7 @@ pub(super) fn config(mut keys: Keys<'_>) -> Option<Config> {
     if let Some(keys) = bulk_keys {
         keys.problem("bucket", "this build has no direct path to S3; build with --features aws");
     }
+    let health = health::read(keys.below("health"), &spool.dir);
     keys.end();
     Some(Config {
         name,
@@ -54,62 +53,14 @@ pub(super) fn config(mut keys: Keys<'_>) -> Option<Config> {
         sources,
         range: range?,
         batch,
+        clock,
         spool,
         uplink: uplink?,
         backoff,
         #[cfg(feature = "aws")]
         bulk: bulk.flatten(),
+        health: health?,
     })
-}
-
-fn read_source(mut keys: Keys<'_>, name: &str) -> Option<SourceConfig> {
-    let kind = keys.text_needed("kind", "wants \"ndjson\" or \"i2c\"");
-    let source = match kind.as_str() {
-        "ndjson" => SourceConfig::Ndjson {
-            line_bytes_max: keys.number("line_bytes_max", LINE_BYTES_MAX as u64, 64..=1_048_576) as usize,
-        },
-        "i2c" => SourceConfig::I2c(read_i2c(&mut keys, name)),
-        other => {
-            if !other.is_empty() {
-                keys.problem("kind", format!("wants \"ndjson\" or \"i2c\" and not {other:?}"));
-            }
-            return None;
-        }
-    };
-    keys.end();
-    Some(source)
-}
-
-fn read_i2c(keys: &mut Keys<'_>, name: &str) -> I2cConfig {
-    let bus = keys.text_needed("bus", "wants a device such as \"/dev/i2c-1\", or \"simulated\"");
-    let device = keys.text("device");
-    if device.as_ref().is_some_and(|device| !is_name(device)) {
-        keys.problem("device", "wants 1 to 64 characters of A-Z a-z 0-9 . _ -");
-    }
-    let device = device.unwrap_or_else(|| name.into());
-    let sensors = keys.list("sensor").unwrap_or_default();
-    if sensors.is_empty() {
-        keys.problem("sensor", "wants at least one [[source.sensor]]");
-    }
-    let sensors = sensors
-        .into_iter()
-        .map(|mut sensor| {
-            let chip =
-                sensor.choice("chip", Chip::Bme280, &[("bme280", Chip::Bme280), ("sht4x", Chip::Sht4x)]);
-            let period_ms = sensor.number("period_ms", 1_000, 20..=86_400_000) as u32;
-            let addresses = chip.addresses();
-            let allowed = u64::from(*addresses.start())..=u64::from(*addresses.end());
-            let address = sensor.number("address", *allowed.start(), allowed) as u8;
-            sensor.end();
-            SensorConfig { chip, address, period_ms }
-        })
-        .collect();
-    let bus = if bus == "simulated" {
-        Bus::Simulated { seed: keys.number("seed", 1, 0..=u64::from(u32::MAX)) }
-    } else {
-        Bus::Linux(bus.into())
-    };
-    I2cConfig { bus, device, sensors }
 }
 
 fn read_range(mut keys: Keys<'_>) -> Option<RangeTable> {
@@ -174,6 +125,8 @@ fn read_spool(mut keys: Keys<'_>) -> SpoolConfig {
             WhenFull::DropOldest,
             &[("drop_oldest", WhenFull::DropOldest), ("refuse", WhenFull::Refuse)],
         ),
+        live_share_percent: keys.number("live_share_percent", 20, 0..=90) as u8,
+        live_lag_ms_max: keys.number("live_lag_ms_max", 30_000, 1_000..=3_600_000),
     };
     keys.end();
     spool
@@ -231,6 +184,11 @@ fn read_lake(mut keys: Keys<'_>) -> Option<UplinkConfig> {
     }
     keys.end();
     Some(UplinkConfig::Lake(LakeConfig { root: path?.into() }))
+}
+
+/// Whether plain TCP to this host stays on the machine.
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn read_tls(keys: &mut Keys<'_>) -> Option<TlsPaths> {

@@ -15,7 +15,7 @@ use ingot_agent::sensor::{Bme280, Sensor, Sht4x};
 use ingot_sim_sensors::{SimulatedBus, World};
 use linux_embedded_hal::{Delay, I2CError, I2cdev};
 
-use super::{Chunk, Outlet, Sample};
+use super::{Chunk, Outlet, Sample, Stamp};
 use crate::clock;
 use crate::phase::Phase;
 
@@ -123,7 +123,7 @@ impl I2cSource {
         let started = Instant::now();
         while *outlet.phase.borrow() == Phase::Running {
             let uptime_ms = started.elapsed().as_millis() as u64;
-            let (mut chunk, next_ms) = self.poll(uptime_ms, clock::now_ms());
+            let (mut chunk, next_ms) = self.poll(uptime_ms, clock::uptime_ms());
             if !chunk.is_empty() && outlet.chunks.blocking_send(std::mem::take(&mut chunk)).is_err() {
                 return;
             }
@@ -132,17 +132,18 @@ impl I2cSource {
         }
     }
 
-    /// Reads what is due, and tells when the next one is.
-    fn poll(&mut self, uptime_ms: u64, at_ms: i64) -> (Chunk, u64) {
+    /// Reads what is due after `uptime_ms` of this source, stamped with `at_ms` of the machine's uptime,
+    /// and tells when the next one is.
+    fn poll(&mut self, uptime_ms: u64, at_ms: u64) -> (Chunk, u64) {
         let mut chunk = Chunk::default();
         let mut next_ms = u64::MAX;
         for (sampler, sensor) in &mut self.sensors {
-            let due_ms = sampler.poll(uptime_ms, at_ms, &mut [&mut **sensor], |_, spec, reading| {
+            let due_ms = sampler.poll(uptime_ms, 0, &mut [&mut **sensor], |_, spec, reading| {
                 chunk.samples.push(Sample {
                     device: self.device.clone(),
                     boot_seq: None,
                     channel: spec.channel.into(),
-                    at_ms: reading.at_ms,
+                    at: Stamp::Uptime(at_ms as i64),
                     value: reading.value,
                     quality: reading.quality,
                 });

@@ -2,23 +2,28 @@
 //!
 //! `at` is RFC 3339 or whole milliseconds; `boot` and `seq` come together or not at all; `value` null is
 //! a gap; `quality` is optional; other keys are ignored. A value is read back bit for bit. A line that is
-//! not a reading is counted and logged without its content, at most once in [`LOG_EVERY`].
+//! not a reading is counted and logged without its content. A line that never ends costs no more than
+//! `line_bytes_max` of memory.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::io;
-use std::time::{Duration, Instant};
 
 use ingot_agent::{Drop, Quality};
 use serde::{Deserialize, Deserializer, de};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt};
 
-use super::{CHUNK_SAMPLES_MAX, Chunk, Outlet, Sample};
+use super::notice::BadInput;
+use super::{CHUNK_SAMPLES_MAX, Chunk, Outlet, Sample, Stamp};
 use crate::clock;
 use crate::key::is_name;
 
-/// Bad lines are logged at most once in this time; they are always counted.
-pub const LOG_EVERY: Duration = Duration::from_secs(10);
+/// [`read`], with its end in the log.
+pub(super) async fn run(reader: impl AsyncBufRead + Unpin, line_bytes_max: usize, outlet: Outlet) {
+    if let Err(error) = read(reader, line_bytes_max, outlet).await {
+        tracing::error!(%error, "a source of NDJSON broke off");
+    }
+}
 
 /// Reads lines until the end, the order to stop, or a read error.
 ///
@@ -66,8 +71,7 @@ struct Lines {
     unfinished: Vec<u8>,
     /// Inside a line that is already too long.
     skipping: bool,
-    bad_since_log: u64,
-    logged: Option<Instant>,
+    bad: BadInput,
 }
 
 impl Lines {
@@ -115,16 +119,7 @@ impl Lines {
 
     fn bad(&mut self, chunk: &mut Chunk, cause: Drop, why: &str) {
         chunk.drop_one(cause);
-        self.bad_since_log += 1;
-        if self.logged.is_none_or(|logged| logged.elapsed() >= LOG_EVERY) {
-            tracing::warn!(
-                lines = self.bad_since_log,
-                last = why,
-                "lines that are no readings were dropped and counted"
-            );
-            self.logged = Some(Instant::now());
-            self.bad_since_log = 0;
-        }
+        self.bad.note("standard input", why);
     }
 }
 
@@ -174,7 +169,7 @@ fn parse(line: &[u8]) -> Result<Sample, (Drop, &'static str)> {
         device: line.device.into(),
         boot_seq,
         channel: line.channel.into(),
-        at_ms: line.at.0,
+        at: Stamp::Wall(line.at.0),
         value: line.value.unwrap_or(0.0),
         quality,
     })
@@ -210,6 +205,8 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
     use crate::phase::Phase;
+    use std::time::Duration;
+
     use proptest::prelude::*;
     use tokio::io::BufReader;
     use tokio::sync::{mpsc, watch};
@@ -244,9 +241,9 @@ mod tests {
         assert_eq!(drops, [0; 4]);
         assert_eq!(samples.len(), 3);
         assert_eq!(samples[0].boot_seq, Some((1, 3)));
-        assert_eq!((samples[0].at_ms, samples[0].value), (1_767_225_600_250, 21.53));
+        assert_eq!((samples[0].at, samples[0].value), (Stamp::Wall(1_767_225_600_250), 21.53));
         assert_eq!(samples[1].quality, Quality::MISSING.with(Quality::CLOCK_UNSET));
-        assert_eq!((samples[1].at_ms, samples[1].boot_seq), (12, None));
+        assert_eq!((samples[1].at, samples[1].boot_seq), (Stamp::Wall(12), None));
         assert_eq!(samples[2].value.to_bits(), (-0.0_f64).to_bits());
     }
 

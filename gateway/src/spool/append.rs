@@ -1,11 +1,17 @@
-//! The spool's writing side: append, group fsync, and what happens at the cap or on a failing disk.
+//! The spool's writing side: append, and what happens at the cap.
 
-use std::fs::File;
-use std::io::{self, Write};
-use std::sync::Arc;
+use std::io;
+use std::time::Instant;
 
-use super::segment::{self, FRAME_BYTES_MAX, Segment};
-use super::{Active, Inner, Spool, WhenFull};
+use ingot_agent::{Drop, Frame};
+
+use super::directory::{Directory, DirectoryFile};
+use super::owed::Owed;
+use super::segment::{self, Amount, FRAME_BYTES_MAX, Position};
+use super::sync::cut_off;
+use super::walk::{Cut, Walk};
+use super::{Inner, Spool, WhenFull};
+use crate::drops::Drops;
 
 /// Why a frame was not appended; it may be tried again unchanged.
 #[derive(Debug, thiserror::Error)]
@@ -39,9 +45,11 @@ pub struct Condemned {
     pub frames: u64,
     /// Readings in them, to be counted as `Drop::SpoolFull` in the next frame.
     pub readings: u64,
+    /// Drops that their headers would have reported, to be counted again in the next frame.
+    pub reported: Drops,
 }
 
-impl Spool {
+impl<D: Directory> Spool<D> {
     /// Makes room for a frame of `bytes` under the policy `drop_oldest`; nothing under `refuse`.
     ///
     /// The segments still exist: the next append removes them once its own frame is on disk, so seal
@@ -52,14 +60,12 @@ impl Spool {
             return condemned;
         }
         let mut inner = self.lock();
-        while inner.bytes() + bytes > self.config.bytes_max {
-            let head = inner.head.segment;
-            let Some(oldest) = inner.droppable(head) else {
+        while inner.segments.sums().bytes + bytes > self.config.bytes_max {
+            let Some((number, owed)) = inner.droppable() else {
                 break;
             };
-            oldest.condemned = true;
-            condemned.frames += oldest.frames;
-            condemned.readings += oldest.readings;
+            self.note_condemned(&mut condemned, &inner, number, owed);
+            inner.segments.condemn(number);
         }
         condemned
     }
@@ -72,12 +78,33 @@ impl Spool {
             return None;
         }
         let mut inner = self.lock();
-        let head = inner.head.segment;
-        let oldest = inner.droppable(head)?;
-        let condemned = Condemned { frames: oldest.frames, readings: oldest.readings };
-        let number = oldest.number;
-        inner.remove(&self.config.dir, number);
-        Some(condemned)
+        let (number, owed) = inner.droppable()?;
+        let mut freed = Condemned::default();
+        self.note_condemned(&mut freed, &inner, number, owed);
+        inner.remove(&self.disk, number);
+        Some(freed)
+    }
+
+    /// The segment is read once more: its headers hold counts that no later frame has.
+    fn note_condemned(&self, condemned: &mut Condemned, inner: &Inner<D>, number: u64, owed: Amount) {
+        condemned.frames += owed.frames;
+        condemned.readings += owed.readings;
+        let file = self.disk.open(&segment::name(number));
+        let read = file.and_then(|file| {
+            reported(
+                file,
+                number,
+                inner.segments.get(number).map_or(0, |segment| segment.held.bytes),
+                &inner.owed,
+            )
+        });
+        match read {
+            Ok(reported) => condemned.reported.add_all(reported),
+            Err(error) => tracing::error!(
+                segment = number, %error,
+                "a spool segment that has to go cannot be read: drops that only its headers count are not reported"
+            ),
+        }
     }
 
     /// Appends a sealed frame (closing `0x00` included) of `readings` readings. Blocks on the disk.
@@ -89,114 +116,90 @@ impl Spool {
     pub fn append(&self, frame: &[u8], readings: u32, over_cap: bool) -> Result<(), AppendError> {
         let bytes = frame.len() as u64;
         let end = frame.iter().position(|byte| *byte == 0);
-        if frame.len() > FRAME_BYTES_MAX || end.is_none_or(|end| end + 1 != frame.len()) {
+        if frame.len() < 2 || frame.len() > FRAME_BYTES_MAX || end.is_none_or(|end| end + 1 != frame.len()) {
             return Err(AppendError::NotAFrame { bytes: frame.len() });
         }
         let mut inner = self.lock();
-        let (held, bytes_max) = (inner.bytes(), self.config.bytes_max);
+        let (held, bytes_max) = (inner.segments.sums().bytes, self.config.bytes_max);
         if !over_cap && held + bytes > bytes_max {
             return Err(AppendError::Full { bytes: held, bytes_max });
         }
-        let condemned: Vec<u64> =
-            inner.segments.iter().filter(|segment| segment.condemned).map(|segment| segment.number).collect();
-        let sync_now = self.config.fsync_interval_ms == 0 || !condemned.is_empty();
-
-        let file = self.active_file(&mut inner).map_err(|source| AppendError::Write { source })?;
-        let mut write = (&*file).write_all(frame);
-        if write.is_ok() && sync_now {
-            write = file.sync_data();
+        let sync_now = self.config.fsync_interval_ms == 0 || !inner.segments.condemned().is_empty();
+        self.write(&mut inner, frame, readings, sync_now).map_err(|source| AppendError::Write { source })?;
+        if let Some(end) = inner.segments.end() {
+            inner.owed.appended(end, Instant::now());
         }
-        if let Err(source) = write {
-            self.poison(&mut inner);
-            return Err(AppendError::Write { source });
-        }
-        if let Some(active) = &mut inner.active {
-            active.dirty = !sync_now;
-        }
-        if let Some(segment) = inner.segments.back_mut() {
-            segment.bytes += bytes;
-            segment.frames += 1;
-            segment.readings += u64::from(readings);
-        }
-        for number in condemned {
-            inner.remove(&self.config.dir, number);
+        inner.readings_appended += u64::from(readings);
+        while let Some(number) = inner.segments.condemned().last().copied() {
+            inner.remove(&self.disk, number);
         }
         drop(inner);
         self.frames.notify_one();
         Ok(())
     }
 
-    /// Puts everything appended so far on disk and notes the cursor. Blocks; appends go on meanwhile.
-    ///
-    /// # Errors
-    /// The fsync failed: what was appended since the last one is in doubt until it is acknowledged. It
-    /// is still sent; writing goes on in a new segment.
-    pub fn sync(&self) -> io::Result<()> {
-        let dirty = {
-            let mut inner = self.lock();
-            inner.save_cursor(&self.config.dir);
-            inner.active.as_mut().and_then(|active| {
-                std::mem::take(&mut active.dirty).then(|| (active.number, Arc::clone(&active.file)))
-            })
+    fn write(&self, inner: &mut Inner<D>, frame: &[u8], readings: u32, sync_now: bool) -> io::Result<()> {
+        let file = self.active_file(inner)?;
+        if let Err(error) = self.disk.append(&file, frame) {
+            self.end_after_failed_write(inner);
+            return Err(error);
+        }
+        let Some(Position { segment: number, .. }) = inner.segments.end() else {
+            return Err(io::Error::other("the spool has no segment"));
         };
-        let Some((number, file)) = dirty else {
-            return Ok(());
-        };
-        file.sync_data().inspect_err(|_| {
-            let mut inner = self.lock();
-            if inner.is_active(number) {
-                inner.active = None;
+        let written = Amount::of_frame(frame.len() as u64, readings);
+        let (held, synced) =
+            inner.segments.get(number).map(|segment| (segment.held, segment.synced)).unwrap_or_default();
+        if sync_now && let Err(error) = self.disk.sync(&file) {
+            inner.give_up_writing(synced);
+            // The frame is tried again elsewhere, so it must not be found here.
+            cut_off(&*file, held.bytes);
+            return Err(error);
+        }
+        inner.segments.change(number, |segment| {
+            segment.held.add(written);
+            if sync_now {
+                segment.synced = segment.held;
+                segment.acked_unsynced = Amount::default();
             }
-            inner.poisoned_segments += 1;
-        })
-    }
-
-    /// The segment to write to: the open one, or a new one when that is full or was given up.
-    fn active_file(&self, inner: &mut Inner) -> io::Result<Arc<File>> {
-        if let (Some(active), Some(segment)) = (&inner.active, inner.segments.back())
-            && segment.bytes < self.config.segment_bytes_max
-        {
-            return Ok(Arc::clone(&active.file));
-        }
-        // Only the newest segment may be unsynced.
-        if let Some(full) = inner.active.take()
-            && full.dirty
-            && let Err(source) = full.file.sync_data()
-        {
-            inner.poisoned_segments += 1;
-            return Err(source);
-        }
-        let number = inner.next_number;
-        let file = File::create_new(segment::path(&self.config.dir, number))?;
-        inner.next_number += 1;
-        File::open(&self.config.dir)?.sync_all()?;
-        let file = Arc::new(file);
-        inner.segments.push_back(Segment::empty(number));
-        inner.active = Some(Active { number, file: Arc::clone(&file), dirty: false });
-        Ok(file)
-    }
-
-    /// Ends the segment at its last whole frame. If the rest cannot be cut off now, recovery does it.
-    fn poison(&self, inner: &mut Inner) {
-        inner.poisoned_segments += 1;
-        let Some(Active { number, file, .. }) = inner.active.take() else {
-            return;
-        };
-        let good = inner.segment_mut(number).map_or(0, |segment| segment.bytes);
-        if good == 0 {
-            inner.remove(&self.config.dir, number);
-        } else if let Err(error) = file.set_len(good) {
-            tracing::warn!(segment = number, %error, "the remains of a failed write stay until the next start");
-        }
+        });
+        Ok(())
     }
 }
 
-impl Inner {
-    /// The oldest closed segment of which nothing was ever taken.
-    fn droppable(&mut self, head: u64) -> Option<&mut Segment> {
-        let active = self.active.as_ref().map(|active| active.number);
-        self.segments
-            .iter_mut()
-            .find(|segment| segment.number > head && Some(segment.number) != active && !segment.condemned)
+/// Drops that the headers of a segment's frames report, as far as the frames were never taken.
+fn reported<F: DirectoryFile>(file: F, number: u64, end: u64, owed: &Owed) -> io::Result<Drops> {
+    let mut walk = Walk::new(file, 0);
+    let mut drops = Drops::default();
+    while let Some(cut) = walk.next(end)? {
+        let Cut::Frame { offset, mut stuffed } = cut else {
+            if matches!(cut, Cut::Torn { .. }) {
+                break;
+            }
+            continue;
+        };
+        stuffed.pop();
+        if owed.holds(Position { segment: number, offset })
+            && let Ok(frame) = Frame::open(&mut stuffed)
+        {
+            for cause in Drop::ALL {
+                drops.add(cause, frame.dropped(cause));
+            }
+        }
+    }
+    Ok(drops)
+}
+
+impl<D: Directory> Inner<D> {
+    /// The oldest segment that is not written to and of which nothing is in flight: the far end may have
+    /// that already. With what is still owed of it.
+    fn droppable(&self) -> Option<(u64, Amount)> {
+        let mut in_flight = self.pending.keys().map(|position| position.segment).peekable();
+        let mut segments = self.segments.iter().filter(|segment| !segment.condemned);
+        let oldest = segments.find(|segment| {
+            while in_flight.next_if(|number| *number < segment.number).is_some() {}
+            !self.is_active(segment.number) && in_flight.peek() != Some(&segment.number)
+        })?;
+        Some((oldest.number, oldest.owed()))
     }
 }

@@ -6,9 +6,15 @@ use std::time::Instant;
 use bytes::Bytes;
 use ingot_agent::Frame;
 
-use super::segment::{self, Cut, Position, Walk};
+use super::directory::Directory;
+use super::owed::{Lane, Range};
+use super::segment::{self, Amount, Position};
+use super::walk::{Cut, Walk};
 use super::{Inner, Spool};
 use crate::key::{Identity, is_name};
+
+/// Reads of one place that may fail before it is left for the next start.
+pub(super) const READ_FAILURES_MAX: u32 = 3;
 
 /// A frame in the uplink's hands.
 #[derive(Clone, Debug)]
@@ -31,85 +37,143 @@ pub(super) struct Pending {
     retry_at: Option<Instant>,
 }
 
-impl Spool {
-    /// The next frame to send: a returned one whose time has come, else the oldest never taken. Blocks.
+impl Pending {
+    pub fn range(&self, at: Position) -> Range {
+        Range { at, end: Position { offset: at.offset + self.bytes as u64, ..at } }
+    }
+}
+
+impl<D: Directory> Spool<D> {
+    /// The next frame to send: a returned one whose time has come, else the next never taken, of the live
+    /// or of the backlog lane (module `owed`). Blocks.
     ///
     /// Takes none beyond `pending_max` frames that are neither acknowledged nor dropped: frames that
     /// the far end keeps refusing cannot push the rest of the backlog into memory.
     ///
     /// # Errors
-    /// A segment cannot be read; the same frame is next again.
+    /// A segment cannot be read; the same frame is next again. A place that cannot be read three times is
+    /// left as it is until the next start, and what is behind it in its segment with it.
     pub fn take(&self, now: Instant, pending_max: usize) -> io::Result<Option<Spooled>> {
         let mut inner = self.lock();
         let due = inner.pending.iter().find(|(_, pending)| pending.retry_at.is_some_and(|at| at <= now));
         if let Some((position, pending)) = due {
-            let position = *position;
-            let stuffed = segment::read_at(&self.config.dir, position, pending.bytes)?;
-            if let Some(spooled) = spooled(position, stuffed) {
-                if let Some(pending) = inner.pending.get_mut(&position) {
-                    pending.retry_at = None;
+            let (position, range) = (*position, pending.range(*position));
+            match inner.result(range, self.read_again(range)) {
+                Ok(Some(frame)) => {
+                    if let Some(pending) = inner.pending.get_mut(&position) {
+                        pending.retry_at = None;
+                    }
+                    return Ok(Some(frame));
                 }
-                return Ok(Some(spooled));
+                Ok(None) => inner.step_over(position),
+                Err(Some(error)) => return Err(error),
+                Err(None) => {}
             }
-            inner.step_over(position);
-            inner.finish(position);
+            inner.pending.remove(&position);
+            self.remove_done(&mut inner, position.segment);
         }
         if inner.pending.len() >= pending_max {
             return Ok(None);
         }
-        self.take_fresh(&mut inner)
+        if let Some(end) = inner.segments.end() {
+            inner.owed.cut_if_late(end, now);
+        }
+        let [first, second] = inner.owed.order();
+        match self.take_from(&mut inner, first)? {
+            None if second != first => self.take_from(&mut inner, second),
+            taken => Ok(taken),
+        }
     }
 
-    fn take_fresh(&self, inner: &mut Inner) -> io::Result<Option<Spooled>> {
-        loop {
-            let head = inner.head.segment;
-            let Some(segment) =
-                inner.segments.iter().find(|segment| segment.number >= head && !segment.condemned)
-            else {
-                return Ok(None);
+    fn take_from(&self, inner: &mut Inner<D>, lane: Lane) -> io::Result<Option<Spooled>> {
+        while let Some(range) = inner.owed.range(lane) {
+            let wanted = inner.segments.first_from(range.at.segment);
+            let wanted = wanted.filter(|segment| Position::start_of(segment.number) < range.end);
+            let Some((number, bytes)) = wanted.map(|segment| (segment.number, segment.held.bytes)) else {
+                if lane == Lane::Live {
+                    return Ok(None);
+                }
+                inner.owed.advance(lane, range.end);
+                continue;
             };
-            let (number, end) = (segment.number, segment.bytes);
-            if number != head {
-                inner.head = Position { segment: number, offset: 0 };
-                inner.walk = None;
-            }
-            let offset = inner.head.offset;
-            let walk = match &mut inner.walk {
-                Some(walk) => walk,
-                None => inner.walk.insert(Walk::open(&segment::path(&self.config.dir, number), offset)?),
+            let at = range.at.max(Position::start_of(number));
+            let ends_here = range.end.segment == number;
+            let limit = if ends_here { bytes.min(range.end.offset) } else { bytes };
+            let rest = if ends_here { range.end } else { Position::start_of(number + 1) };
+
+            let cut = self.next_cut(inner, lane, at, limit);
+            let (cut, walked) = match inner.result(Range { at, end: rest }, cut) {
+                Ok(walked) => walked,
+                Err(Some(error)) => return Err(error),
+                Err(None) => {
+                    inner.owed.advance(lane, rest);
+                    continue;
+                }
             };
-            let cut = walk.next(end)?;
-            inner.head.offset = walk.offset();
             match cut {
                 Some(Cut::Frame { offset, stuffed }) => {
-                    let position = Position { segment: number, offset };
-                    let bytes = stuffed.len();
+                    inner.owed.advance(lane, Position { segment: number, offset: walked });
+                    let (position, bytes) = (Position { segment: number, offset }, stuffed.len());
                     if let Some(spooled) = spooled(position, stuffed) {
-                        let readings = spooled.readings;
-                        inner.pending.insert(position, Pending { bytes, readings, retry_at: None });
+                        inner.owed.carried(lane, bytes);
+                        let pending = Pending { bytes, readings: spooled.readings, retry_at: None };
+                        inner.pending.insert(position, pending);
                         return Ok(Some(spooled));
                     }
                     inner.step_over(position);
                 }
-                Some(Cut::TooLong { offset }) => inner.step_over(Position { segment: number, offset }),
-                None if inner.is_active(number) => return Ok(None),
-                Some(Cut::Torn { .. }) | None => {
-                    inner.head = Position { segment: number + 1, offset: 0 };
-                    inner.walk = None;
-                    if inner.remove_done(&self.config.dir, number) {
-                        self.room.notify_one();
-                    }
+                Some(Cut::TooLong { offset } | Cut::Blank { offset }) => {
+                    inner.owed.advance(lane, Position { segment: number, offset: walked });
+                    inner.step_over(Position { segment: number, offset });
                 }
+                None if !ends_here && inner.is_active(number) => return Ok(None),
+                Some(Cut::Torn { .. }) | None => inner.owed.advance(lane, rest),
             }
+            self.remove_done(inner, number);
         }
+        Ok(None)
+    }
+
+    /// The next cut of a segment, and where the one after it starts.
+    fn next_cut(
+        &self,
+        inner: &mut Inner<D>,
+        lane: Lane,
+        at: Position,
+        limit: u64,
+    ) -> io::Result<(Option<Cut>, u64)> {
+        let slot = &mut inner.walks[lane as usize];
+        let kept = slot.take_if(|(number, walk)| *number != at.segment || walk.offset() != at.offset);
+        drop(kept);
+        let (_, walk) = match slot {
+            Some(walk) => walk,
+            None => {
+                let file = self.disk.open(&segment::name(at.segment))?;
+                slot.insert((at.segment, Walk::new(file, at.offset)))
+            }
+        };
+        let cut = walk.next(limit)?;
+        Ok((cut, walk.offset()))
+    }
+
+    /// A frame whose place and length are known; `None` if it is no longer one.
+    fn read_again(&self, Range { at, end }: Range) -> io::Result<Option<Spooled>> {
+        let file = self.disk.open(&segment::name(at.segment))?;
+        let mut walk = Walk::new(file, at.offset);
+        Ok(match walk.next(end.offset)? {
+            Some(Cut::Frame { stuffed, .. }) if walk.offset() == end.offset => spooled(at, stuffed),
+            _ => None,
+        })
     }
 
     /// The far end has the frame: it is never sent again, and its segment goes with its last frame.
     pub fn ack(&self, position: Position) {
         let mut inner = self.lock();
-        inner.finish(position);
-        if inner.remove_done(&self.config.dir, position.segment) {
-            self.room.notify_one();
+        if let Some(pending) = inner.pending.remove(&position) {
+            let frame = Amount::of_frame(pending.bytes as u64, pending.readings);
+            inner.segments.acked(position, frame);
+            inner.cadence.acked(frame.bytes);
+            self.remove_done(&mut inner, position.segment);
         }
     }
 
@@ -133,17 +197,34 @@ impl Spool {
     pub fn retry_at(&self) -> Option<Instant> {
         self.lock().pending.values().filter_map(|pending| pending.retry_at).min()
     }
+
+    fn remove_done(&self, inner: &mut Inner<D>, number: u64) {
+        if inner.remove_done(&self.disk, number) {
+            self.room.notify_one();
+        }
+    }
 }
 
-impl Inner {
-    fn finish(&mut self, position: Position) {
-        let Some(pending) = self.pending.remove(&position) else {
-            return;
+impl<D: Directory> Inner<D> {
+    /// What was read; `Err(None)` if the place failed too often and `range` is set aside.
+    fn result<T>(&mut self, range: Range, read: io::Result<T>) -> Result<T, Option<io::Error>> {
+        let error = match read {
+            Ok(read) => {
+                self.read_failures.remove(&range.at);
+                return Ok(read);
+            }
+            Err(error) => error,
         };
-        if let Some(segment) = self.segment_mut(position.segment) {
-            segment.acked_frames += 1;
-            segment.acked_readings += u64::from(pending.readings);
+        let times = self.read_failures.entry(range.at).or_default();
+        *times += 1;
+        if *times < READ_FAILURES_MAX {
+            return Err(Some(error));
         }
+        self.read_failures.remove(&range.at);
+        let Position { segment, offset } = range.at;
+        tracing::error!(segment, offset, %error, "a part of the spool cannot be read; it stays for the next start");
+        self.aside.push(range);
+        Err(None)
     }
 
     fn step_over(&mut self, position: Position) {

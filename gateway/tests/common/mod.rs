@@ -10,7 +10,7 @@ use ingot_agent::{Batch, Decoder, Drop, Frame, Quality, Reading};
 pub fn frame(seq: u64, readings: u32) -> Vec<u8> {
     let mut batch = Batch::<4, 4, 65_536>::new("gw", 1).unwrap();
     for _ in 0..seq {
-        batch.seal(0, |_| {});
+        batch.seal(0, 0, |_| {});
     }
     let device = batch.device("d", 1).unwrap();
     let series = batch.series(device, "c").unwrap();
@@ -20,7 +20,7 @@ pub fn frame(seq: u64, readings: u32) -> Vec<u8> {
         batch.push(series, &reading).unwrap();
     }
     let mut frame = Vec::new();
-    batch.seal(0, |piece| frame.extend_from_slice(piece));
+    batch.seal(0, 0, |piece| frame.extend_from_slice(piece));
     frame
 }
 
@@ -39,7 +39,7 @@ impl Bronze {
     /// Decodes all objects below `lake`; any damage fails the test.
     pub fn read(lake: &Path) -> Self {
         let mut bronze = Self::default();
-        // A kill may leave an unfinished or already linked `.….tmp` behind, which nobody counts.
+        // A kill may leave a temporary file behind, which is no object.
         let is_object = |path: &PathBuf| path.extension().is_some_and(|end| end == "ingot");
         for object in objects(&lake.join("bronze")).into_iter().filter(is_object) {
             bronze.add(&mut std::fs::read(&object).unwrap());
@@ -72,6 +72,9 @@ pub fn objects(dir: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(dir) else {
         return Vec::new();
     };
-    let paths = entries.map(|entry| entry.unwrap().path());
+    // A kill may leave an object's temporary file behind: hidden, and no object.
+    let entries =
+        entries.map(Result::unwrap).filter(|entry| !entry.file_name().to_string_lossy().starts_with('.'));
+    let paths = entries.map(|entry| entry.path());
     paths.flat_map(|path| if path.is_dir() { objects(&path) } else { vec![path] }).collect()
 }

@@ -25,6 +25,8 @@ pub struct FrameHeader {
     pub seq: u64,
     /// When it was sealed: milliseconds since 1970-01-01 UTC.
     pub sealed_ms: i64,
+    /// The same moment since the boot of the sealing machine, in milliseconds; 0: not known.
+    pub uptime_ms: u64,
     /// Readings in it, as the header says.
     pub readings: u32,
     /// Readings given up since the gateway's frame before, by cause; causes without any are left out.
@@ -123,6 +125,7 @@ fn header(frame: &Frame<'_>) -> FrameHeader {
         boot: frame.boot(),
         seq: frame.seq(),
         sealed_ms: frame.sealed_ms(),
+        uptime_ms: frame.uptime_ms(),
         readings: frame.readings(),
         drops: drops.filter(|(_, readings)| *readings > 0).collect(),
     }

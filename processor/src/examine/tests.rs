@@ -66,6 +66,7 @@ fn every_rule_of_readings_is_found() {
         (field("21.53", "null"), "missing_value"),
         (field("temperature", "taste"), "unknown_channel"),
         (field("2026-01-01", "2026-06-02"), "future_time"),
+        (field("\"boot\"", "\"quality\":8,\"boot\""), "clock_unset"),
         (field("21.53", "85.01"), "out_of_range"),
         (field("21.53", "-40.5").replace("2026-01-01", "2026-07-01"), "future_time out_of_range"),
         (field("21.53", "\"21.53\""), "type.value"),
@@ -247,7 +248,7 @@ fn the_severities_quarantine_and_fail_act_on_the_whole_object() {
 fn frame(seq: u64, values: &[Option<f64>]) -> Vec<u8> {
     let mut batch = Box::new(Batch::<4, 4, 4096>::new("gw-1", 7).unwrap());
     for _ in 0..seq {
-        batch.seal(0, |_| {});
+        batch.seal(0, 0, |_| {});
     }
     let device = batch.device("d1", 1).unwrap();
     let series = batch.series(device, "temperature").unwrap();
@@ -258,7 +259,7 @@ fn frame(seq: u64, values: &[Option<f64>]) -> Vec<u8> {
     }
     batch.count_drop(Drop::SpoolFull, 3);
     let mut bytes = Vec::new();
-    batch.seal(1_767_225_700_000, |piece| bytes.extend_from_slice(piece));
+    batch.seal(1_767_225_700_000, 90_000, |piece| bytes.extend_from_slice(piece));
     bytes
 }
 

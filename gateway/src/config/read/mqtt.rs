@@ -1,8 +1,6 @@
 //! The table `[uplink.mqtt]`: how the broker is reached, and how much it is sent.
 
-use std::net::IpAddr;
-
-use super::{Keys, read_tls};
+use super::{Keys, is_loopback, read_tls};
 use crate::key::Identity;
 use crate::uplink::limits::{self, HEADER_BYTES_MAX, Limits};
 use crate::uplink::mqtt::MqttConfig;
@@ -15,8 +13,7 @@ pub(super) fn read(mut keys: Keys<'_>, name: &str, frame_bytes_max: u64) -> Opti
     let host = keys.text_needed("host", "wants the broker's name or address");
     let tls = read_tls(&mut keys);
     let insecure = keys.flag("insecure", false);
-    let loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-    if tls.is_none() && !keys.has("tls") && !loopback && !insecure && !host.is_empty() {
+    if tls.is_none() && !keys.has("tls") && !is_loopback(&host) && !insecure && !host.is_empty() {
         keys.problem(
             "tls",
             "is missing: plain TCP goes to this machine only; give ca, cert and key, or insecure = true",

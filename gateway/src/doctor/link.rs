@@ -1,0 +1,334 @@
+//! The way to the broker, layer by layer: name, TCP, TLS, MQTT, and on demand a publish.
+//!
+//! Each layer is tried only when the one below it stands, so the first failure is the cause.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ingot_agent::Batch;
+use rustls::pki_types::ServerName;
+use rustls::{AlertDescription, CertificateError, Error};
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::Report;
+use crate::clock;
+use crate::key::Identity;
+use crate::spool::{Position, Spooled};
+use crate::uplink::mqtt::{Mqtt, MqttConfig};
+use crate::uplink::tls::client_config;
+use crate::uplink::{SendError, Uplink};
+
+/// With TLS 1.3 the broker judges our certificate after the handshake; this long an objection may take.
+const OBJECTION_WAIT: Duration = Duration::from_millis(500);
+
+/// Longest wait for the confirmation of the probe.
+const PUBACK_WAIT: Duration = Duration::from_secs(10);
+
+pub(super) async fn check(
+    report: &mut Report,
+    mqtt: &MqttConfig,
+    gateway: &str,
+    running: bool,
+    publish: bool,
+) {
+    let stands = layers(report, mqtt, gateway, running, publish).await;
+    for check in ["dns", "tcp", "tls", "mqtt", "publish"] {
+        let looked = report.findings.iter().any(|finding| finding.check == check);
+        let wanted = (check != "tls" || mqtt.tls.is_some()) && (check != "publish" || publish);
+        if !looked && wanted && stands.is_none() {
+            report.skip(check, "not tried, because of the failure before");
+        }
+    }
+}
+
+/// `None` at the first layer that fails.
+async fn layers(
+    report: &mut Report,
+    mqtt: &MqttConfig,
+    gateway: &str,
+    running: bool,
+    publish: bool,
+) -> Option<()> {
+    let limit = Duration::from_millis(mqtt.connect_ms_max);
+    let addresses = dns(report, mqtt, limit).await?;
+    let socket = tcp(report, &addresses, limit).await?;
+    if mqtt.tls.is_some() {
+        tls(report, mqtt, socket, limit).await?;
+    }
+    if running {
+        report.skip(
+            "mqtt",
+            "a gateway runs on this spool: a second connection would end its own; see `ingot-gateway status`",
+        );
+        if publish {
+            report.skip("publish", "see mqtt");
+        }
+        return Some(());
+    }
+    let client = connect(report, mqtt).await?;
+    if publish {
+        probe(report, &client, mqtt, gateway).await?;
+    }
+    Some(())
+}
+
+async fn dns(report: &mut Report, mqtt: &MqttConfig, limit: Duration) -> Option<Vec<SocketAddr>> {
+    let host = &mqtt.host;
+    let todo = "check the host in uplink.mqtt.host and the name server in /etc/resolv.conf";
+    match timeout(limit, lookup_host((host.as_str(), mqtt.port))).await {
+        Ok(Ok(found)) => {
+            let addresses: Vec<_> = found.collect();
+            let said: Vec<_> = addresses.iter().map(|address| address.ip().to_string()).collect();
+            report.ok(
+                "dns",
+                if host.parse::<IpAddr>().is_ok() {
+                    format!("{host} is an address")
+                } else {
+                    format!("{host} is {}", said.join(", "))
+                },
+            );
+            Some(addresses)
+        }
+        Ok(Err(error)) => {
+            report.fail("dns", format!("{host} has no address: {error}"), todo);
+            None
+        }
+        Err(_) => {
+            report.fail(
+                "dns",
+                format!("no name server answered for {host} within {} ms", limit.as_millis()),
+                todo,
+            );
+            None
+        }
+    }
+}
+
+async fn tcp(report: &mut Report, addresses: &[SocketAddr], limit: Duration) -> Option<TcpStream> {
+    let mut last = (String::from("the name has no address"), "");
+    for address in addresses {
+        let why = match timeout(limit, TcpStream::connect(address)).await {
+            Ok(Ok(socket)) => {
+                report.ok("tcp", format!("{address} accepts connections"));
+                return Some(socket);
+            }
+            Ok(Err(error)) => Some(error),
+            Err(_) => None,
+        };
+        last = match why.as_ref().map(io::Error::kind) {
+            None => (
+                format!("{address} does not answer within {} ms", limit.as_millis()),
+                "a firewall drops it, or the machine is off; AWS IoT takes 8883, and 443 where that is closed",
+            ),
+            Some(io::ErrorKind::ConnectionRefused) => {
+                (format!("{address}: nothing listens there"), "start the broker, or mend uplink.mqtt.port")
+            }
+            Some(io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable) => {
+                (format!("{address}: there is no way to it"), "look at the network: `ip addr`, `ip route`")
+            }
+            Some(_) => (
+                format!("{address}: {}", why.map(|error| error.to_string()).unwrap_or_default()),
+                "look at the network: `ip addr`, `ip route`",
+            ),
+        };
+    }
+    report.fail("tcp", last.0, last.1);
+    None
+}
+
+async fn tls(report: &mut Report, mqtt: &MqttConfig, socket: TcpStream, limit: Duration) -> Option<()> {
+    let mut config = match client_config(mqtt.tls.as_ref()?) {
+        Ok(config) => config,
+        Err(error) => {
+            report.fail("tls", error.to_string(), "see the findings on certificate and key");
+            return None;
+        }
+    };
+    config.alpn_protocols = mqtt.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    let host = &mqtt.host;
+    let Ok(name) = ServerName::try_from(host.clone()) else {
+        report.fail("tls", format!("{host:?} cannot stand in a certificate"), "mend uplink.mqtt.host");
+        return None;
+    };
+    let done = timeout(limit, async {
+        let mut stream = TlsConnector::from(Arc::new(config)).connect(name, socket).await?;
+        let version = stream.get_ref().1.protocol_version();
+        match timeout(OBJECTION_WAIT, stream.read_u8()).await {
+            Ok(Err(error)) => Err(error),
+            Ok(Ok(_)) | Err(_) => Ok(version),
+        }
+    });
+    let error = match done.await {
+        Ok(Ok(version)) => {
+            report.ok(
+                "tls",
+                format!(
+                    "{:?} with {host}, both certificates accepted",
+                    version.map_or("TLS".into(), |version| format!("{version:?}"))
+                ),
+            );
+            return Some(());
+        }
+        Ok(Err(error)) => error,
+        Err(_) => io::Error::from(io::ErrorKind::TimedOut),
+    };
+    let (what, todo) = match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+        Some(error) => in_words(error, host),
+        None if error.kind() == io::ErrorKind::UnexpectedEof => (
+            "the broker ended the connection without a reason".into(),
+            "with AWS IoT: the certificate is not active or not registered; else look at the broker's log"
+                .into(),
+        ),
+        None => (
+            error.to_string(),
+            "is this port one for TLS? look at uplink.mqtt.port and the broker's log".into(),
+        ),
+    };
+    report.fail("tls", what, todo);
+    None
+}
+
+fn in_words(error: &Error, host: &str) -> (String, String) {
+    let (what, todo) = match error {
+        Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => (
+            format!("the broker's certificate is not for {host}"),
+            "set uplink.mqtt.host to a name in the broker's certificate",
+        ),
+        Error::InvalidCertificate(CertificateError::UnknownIssuer) => (
+            "the broker's certificate does not lead to the roots in tls.ca".into(),
+            "take the root that signs the broker; for AWS IoT AmazonRootCA1.pem",
+        ),
+        Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => (
+            "the broker's certificate is expired by this clock".into(),
+            "set the clock if it is ahead; else renew the broker's certificate",
+        ),
+        Error::InvalidCertificate(
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
+        ) => {
+            ("the broker's certificate is not valid yet by this clock".into(), "set the clock: it is behind")
+        }
+        Error::AlertReceived(
+            AlertDescription::UnknownCA | AlertDescription::DecryptError | AlertDescription::BadCertificate,
+        ) => (
+            "the broker does not know who signed this gateway's certificate".into(),
+            "register the certificate or its authority at the broker",
+        ),
+        Error::AlertReceived(AlertDescription::CertificateExpired) => {
+            ("the broker says that this gateway's certificate is expired".into(), "renew it")
+        }
+        Error::AlertReceived(AlertDescription::CertificateRevoked) => {
+            ("the broker says that this gateway's certificate is revoked".into(), "get another one")
+        }
+        Error::AlertReceived(AlertDescription::CertificateUnknown) => (
+            "the broker does not take this gateway's certificate".into(),
+            "with AWS IoT: activate it; else look at the broker's log",
+        ),
+        Error::AlertReceived(AlertDescription::NoApplicationProtocol) => (
+            "the broker wants another protocol on this port (ALPN)".into(),
+            "set uplink.mqtt.alpn: AWS IoT's port 443 wants one for MQTT, 8883 does not",
+        ),
+        Error::InvalidMessage(_) => {
+            ("what answers there is not TLS".into(), "mend uplink.mqtt.port: 8883 is usual")
+        }
+        other => (other.to_string(), "look at the broker's log"),
+    };
+    (what, todo.into())
+}
+
+async fn connect(report: &mut Report, mqtt: &MqttConfig) -> Option<Mqtt> {
+    let mut client = match Mqtt::new(mqtt.clone()) {
+        Ok(client) => client,
+        Err(error) => {
+            report.fail("mqtt", error.to_string(), "see the findings on certificate and key");
+            return None;
+        }
+    };
+    match client.connect().await {
+        Ok(()) => {
+            report.ok("mqtt", format!("the broker takes client {:?}", mqtt.client_id));
+            Some(client)
+        }
+        Err(error) => {
+            // The uplink says the reason in words already.
+            let why = error.to_string();
+            let todo = if why.contains("not authorised") {
+                "with AWS IoT: allow iot:Connect on client/<client_id>, and activate the certificate"
+            } else {
+                "the broker's log may say more"
+            };
+            report.fail("mqtt", why, todo);
+            None
+        }
+    }
+}
+
+/// Sends a frame without readings under the identity boot 0, seq 0 of today: the same bytes each time, so
+/// that trying again changes nothing in bronze.
+async fn probe(report: &mut Report, client: &Mqtt, mqtt: &MqttConfig, gateway: &str) -> Option<()> {
+    let today_ms = clock::now_ms().div_euclid(86_400_000) * 86_400_000;
+    let mut bytes = Vec::new();
+    match Batch::<1, 1, 4_096>::new(gateway, 0) {
+        Ok(mut batch) => batch.seal(today_ms, 0, |piece| bytes.extend_from_slice(piece)),
+        Err(error) => {
+            report.fail("publish", format!("the gateway's name: {error}"), "mend name");
+            return None;
+        }
+    };
+    let identity = Identity { gateway: gateway.into(), boot: 0, seq: 0, sealed_ms: today_ms };
+    let topic = identity.topic(&mqtt.topic_prefix);
+    let frame = Spooled { position: Position::default(), bytes: Bytes::from(bytes), identity, readings: 0 };
+    let (what, todo) = match timeout(PUBACK_WAIT, client.send(frame)).await {
+        Ok(Ok(())) => {
+            report.ok("publish", format!("an empty frame was confirmed under {topic}"));
+            return Some(());
+        }
+        Ok(Err(SendError::Refused(why))) => (
+            format!("{topic}: {why}"),
+            "let this client publish below ingot/bronze/<gateway>/ (AWS: iot:Publish), and see that a rule or subscriber takes it",
+        ),
+        Ok(Err(error)) => (
+            format!("{topic}: {error}"),
+            "AWS IoT ends the connection when the policy lacks iot:Publish for this topic",
+        ),
+        Err(_) => (
+            format!("{topic}: no PUBACK within {} ms", PUBACK_WAIT.as_millis()),
+            "the broker drops it silently: look at its policy and its log",
+        ),
+    };
+    report.fail("publish", what, todo);
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reasons_of_tls_have_words_of_their_own() {
+        let mut said: Vec<_> = [
+            Error::InvalidCertificate(CertificateError::NotValidForName),
+            Error::InvalidCertificate(CertificateError::UnknownIssuer),
+            Error::InvalidCertificate(CertificateError::Expired),
+            Error::InvalidCertificate(CertificateError::NotValidYet),
+            Error::AlertReceived(AlertDescription::UnknownCA),
+            Error::AlertReceived(AlertDescription::CertificateExpired),
+            Error::AlertReceived(AlertDescription::CertificateRevoked),
+            Error::AlertReceived(AlertDescription::NoApplicationProtocol),
+        ]
+        .iter()
+        .map(|error| in_words(error, "broker.example").0)
+        .collect();
+        let all = said.len();
+        said.sort();
+        said.dedup();
+        assert_eq!(said.len(), all);
+    }
+}
