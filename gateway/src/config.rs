@@ -117,9 +117,14 @@ pub enum ConfigError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The file is not TOML.
-    #[error("the configuration is not TOML: {0}")]
-    Toml(#[from] toml::de::Error),
+    /// The file is not TOML. The line itself is not shown: it may hold what is nobody's business.
+    #[error("the configuration is not TOML, line {line}: {why}")]
+    Toml {
+        /// Where, counted from 1.
+        line: usize,
+        /// What the parser said.
+        why: String,
+    },
     /// All that is wrong with it, a line each: key, what is allowed.
     #[error("the configuration has {} problem(s):\n  {}", .0.len(), .0.join("\n  "))]
     Problems(Vec<String>),
@@ -148,7 +153,7 @@ impl Config {
     /// # Errors
     /// It is not TOML, or has problems: all of them.
     pub fn from_toml(text: &str, overrides: Overrides) -> Result<Self, ConfigError> {
-        let mut table: Table = text.parse()?;
+        let mut table: Table = text.parse().map_err(|error| not_toml(text, &error))?;
         overrides.apply(&mut table);
         let problems = RefCell::new(Vec::new());
         let config = read::config(Keys::new(table, &problems));
@@ -172,6 +177,11 @@ impl Config {
             range.len(),
         )
     }
+}
+
+fn not_toml(text: &str, error: &toml::de::Error) -> ConfigError {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    ConfigError::Toml { line: before.matches('\n').count() + 1, why: error.message().into() }
 }
 
 impl Overrides {
@@ -220,7 +230,7 @@ mod tests {
         assert_eq!((config.name.as_str(), config.batch.frame_bytes_max), ("gateway", 50_000));
         assert_eq!(config.sources, [SourceConfig::Ndjson { line_bytes_max: LINE_BYTES_MAX }]);
         assert_eq!(config.spool.when_full, WhenFull::DropOldest);
-        assert!(problems("")[0].contains("--lake"));
+        assert!(problems("")[0].starts_with("uplink: nowhere to send to"));
     }
 
     #[test]

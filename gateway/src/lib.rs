@@ -112,8 +112,8 @@ pub async fn run_hosted(
     shutdown: impl Future<Output = ()>,
 ) -> Result<Summary, RunError> {
     let way = Way::new(&config)?;
-    notifier.status("reading what the spool holds");
-    let (spools, undated) = Spools::open(&config).await?;
+    let opening = Spools::open(&config);
+    let (spools, undated) = notifier.starting("reading what the spool holds", opening).await?;
     let boot = clock::next_boot(&config.spool.dir).map_err(RunError::Boot)?;
     tracing::info!(gateway = config.name, boot = format!("{boot:016x}"), "running");
 

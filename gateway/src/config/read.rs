@@ -158,7 +158,7 @@ fn read_uplink(
         } else {
             "nowhere to send to: add [uplink.mqtt] or [uplink.lake], or start with --lake file:///path"
         };
-        keys.problem("uplink", what);
+        keys.problem("", what);
     }
     let (lake, mqtt) = (keys.below("lake"), keys.below("mqtt"));
     let uplink = match (has_lake, has_mqtt) {
@@ -174,10 +174,7 @@ fn read_lake(mut keys: Keys<'_>) -> Option<UplinkConfig> {
     let url = keys.text_needed("url", "wants file:///absolute/path");
     let path = url.strip_prefix("file://").filter(|path| path.starts_with('/'));
     if path.is_none() && !url.is_empty() {
-        keys.problem(
-            "url",
-            format!("wants file:///absolute/path and not {url:?}; a lake elsewhere is reached over MQTT"),
-        );
+        keys.problem("url", "wants file:///absolute/path; a lake elsewhere is reached over MQTT");
     }
     if path.is_some_and(|path| path.contains(['%', '?', '#'])) {
         keys.problem("url", "wants a plain path, without % ? #");
@@ -201,7 +198,8 @@ fn read_tls(keys: &mut Keys<'_>) -> Option<TlsPaths> {
         if !path.as_os_str().is_empty()
             && let Err(error) = fs::File::open(&path)
         {
-            tls.problem(key, format!("{} cannot be read: {error}", path.display()));
+            // Not what stands there: somebody may have put the key itself.
+            tls.problem(key, format!("wants the path of a file, and that cannot be read: {error}"));
         }
         path
     };

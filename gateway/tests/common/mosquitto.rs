@@ -38,10 +38,16 @@ impl Mosquitto {
         let dir = dir.join(format!("mosquitto-{:08x}", fastrand::u32(..)));
         fs::create_dir_all(&dir).unwrap();
         fs::write(dir.join("acl"), acl).unwrap();
-        let mut broker = Self { port: free_port(), dir, child: None };
-        broker.configure(ca, server);
-        broker.start_again();
-        broker
+        let mut broker = Self { port: 0, dir, child: None };
+        let started = Instant::now();
+        loop {
+            broker.port = free_port();
+            broker.configure(ca, server);
+            if broker.starts() {
+                return broker;
+            }
+            assert!(started.elapsed() < PATIENCE, "mosquitto: {}", broker.log());
+        }
     }
 
     /// What takes effect at the next start; `server` and `ca` may be others than before. A directory as
@@ -69,21 +75,29 @@ impl Mosquitto {
 
     /// Starts it on the same port, with the sessions that it has on disk; returns once it accepts.
     pub fn start_again(&mut self) {
-        assert!(self.child.is_none(), "it runs");
         let started = Instant::now();
-        loop {
-            let mut child = self.spawn();
-            while child.try_wait().unwrap().is_none() {
-                if TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
-                    self.child = Some(child);
-                    return;
-                }
-                sleep(Duration::from_millis(10));
-            }
+        while !self.starts() {
             // Another process may hold the port for a moment.
             assert!(started.elapsed() < PATIENCE, "mosquitto: {}", self.log());
             sleep(Duration::from_millis(50));
         }
+    }
+
+    /// `true` once it accepts, `false` if it ended because it could not.
+    fn starts(&mut self) -> bool {
+        assert!(self.child.is_none(), "it runs");
+        // Its own word: on a port that another broker took first, a connection would prove nothing.
+        let runs = |log: &str| log.matches(" running\n").count();
+        let before = runs(&self.log());
+        let mut child = self.spawn();
+        while child.try_wait().unwrap().is_none() {
+            if runs(&self.log()) > before && TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
+                self.child = Some(child);
+                return true;
+            }
+            sleep(Duration::from_millis(10));
+        }
+        false
     }
 
     fn spawn(&self) -> Child {
