@@ -22,6 +22,8 @@ use crate::source::serial::SerialConfig;
 use crate::source::w1::W1Config;
 use crate::spool::SpoolConfig;
 use crate::uplink::BackoffConfig;
+#[cfg(feature = "aws")]
+use crate::uplink::bulk::BulkConfig;
 use crate::uplink::lake::LakeConfig;
 use crate::uplink::mqtt::MqttConfig;
 use keys::Keys;
@@ -47,6 +49,9 @@ pub struct Config {
     pub uplink: UplinkConfig,
     /// How long to wait after a failure there.
     pub backoff: BackoffConfig,
+    /// The direct path of a large backlog, beside MQTT.
+    #[cfg(feature = "aws")]
+    pub bulk: Option<BulkConfig>,
     /// Where it shows how it is doing.
     pub health: Listen,
 }
@@ -158,11 +163,16 @@ impl Config {
 
     /// The settings as they take effect, defaults filled in; names of files, never their content.
     pub fn effective(&self) -> String {
-        let Self { name, drain_ms_max, sources, range, batch, clock, spool, uplink, backoff, health } = self;
+        let Self { name, drain_ms_max, sources, range, batch, clock, spool, uplink, backoff, health, .. } =
+            self;
+        #[cfg(feature = "aws")]
+        let bulk = self.bulk.as_ref().map(|bulk| format!("uplink bulk: {bulk:?}\n")).unwrap_or_default();
+        #[cfg(not(feature = "aws"))]
+        let bulk = "";
         let sources: Vec<_> = sources.iter().map(|source| format!("source: {source:?}\n")).collect();
         format!(
             "name: {name}\ndrain_ms_max: {drain_ms_max}\n{}range: {} channels\nbatch: {batch:?}\nclock: {clock:?}\n\
-             spool: {spool:?}\nuplink: {uplink:?}\nuplink backoff: {backoff:?}\nhealth: {health:?}\n",
+             spool: {spool:?}\nuplink: {uplink:?}\nuplink backoff: {backoff:?}\n{bulk}health: {health:?}\n",
             sources.concat(),
             range.len(),
         )

@@ -6,6 +6,8 @@
 //! step. A refused frame waits alone; the others pass it. Frames leave the spool only at the pace and up to
 //! the bytes in flight that the far end takes, so that what is chosen to be next is chosen late.
 
+#[cfg(feature = "aws")]
+pub mod bulk;
 pub mod inbox;
 pub mod lake;
 pub mod limits;

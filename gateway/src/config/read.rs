@@ -1,5 +1,7 @@
 //! Each table of the settings file: its keys, their defaults and what is allowed.
 
+#[cfg(feature = "aws")]
+mod bulk;
 mod clock;
 mod health;
 mod mqtt;
@@ -31,7 +33,18 @@ pub(super) fn config(mut keys: Keys<'_>) -> Option<Config> {
     let batch = read_batch(keys.below("batch"));
     let clock = clock::read(keys.below("clock"));
     let spool = read_spool(keys.below("spool"));
-    let (uplink, backoff) = read_uplink(keys.below("uplink"), &name, batch.frame_bytes_max as u64);
+    let mut uplink_keys = keys.below("uplink");
+    let bulk_keys = uplink_keys.has("bulk").then(|| uplink_keys.below("bulk"));
+    let (uplink, backoff) = read_uplink(uplink_keys, &name, batch.frame_bytes_max as u64);
+    #[cfg(feature = "aws")]
+    let bulk = bulk_keys.map(|keys| match &uplink {
+        Some(UplinkConfig::Mqtt(mqtt)) => bulk::read(keys, Some(mqtt)),
+        _ => bulk::read(keys, None),
+    });
+    #[cfg(not(feature = "aws"))]
+    if let Some(keys) = bulk_keys {
+        keys.problem("bucket", "this build has no direct path to S3; build with --features aws");
+    }
     let health = health::read(keys.below("health"), &spool.dir);
     keys.end();
     Some(Config {
@@ -44,6 +57,8 @@ pub(super) fn config(mut keys: Keys<'_>) -> Option<Config> {
         spool,
         uplink: uplink?,
         backoff,
+        #[cfg(feature = "aws")]
+        bulk: bulk.flatten(),
         health: health?,
     })
 }

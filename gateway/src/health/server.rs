@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{interval, timeout};
 
 use super::Live;
@@ -109,6 +109,14 @@ impl Server {
         Ok(Some(server))
     }
 
+    /// Ends it, and whoever is being answered: the spool is no longer looked at after this.
+    pub async fn end(mut self) {
+        for task in [&mut self.task, &mut self.points] {
+            task.abort();
+            let _ = task.await;
+        }
+    }
+
     /// The TCP address that it listens on; the port is the real one where 0 was asked for.
     pub fn address(&self) -> Option<SocketAddr> {
         self.address
@@ -128,6 +136,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = JoinSet::new();
     loop {
         let Ok(place) = Arc::clone(&room).acquire_owned().await else {
             return;
@@ -140,8 +149,9 @@ where
                 continue;
             }
         };
+        while connections.try_join_next().is_some() {}
         let live = Arc::clone(&live);
-        tokio::spawn(async move {
+        connections.spawn(async move {
             // Who is too slow or gone has no answer to get.
             let _ = timeout(REQUEST_TIME_MAX, serve(socket, &live, check_host)).await;
             drop(place);

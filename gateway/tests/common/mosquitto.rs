@@ -50,13 +50,15 @@ impl Mosquitto {
         }
     }
 
-    /// What takes effect at the next start; `server` and `ca` may be others than before.
+    /// What takes effect at the next start; `server` and `ca` may be others than before. A directory as
+    /// `ca` is of hashed names (`openssl rehash`), and what is added to it is trusted at once.
     pub fn configure(&self, ca: &Path, server: &PemFiles) {
         let (dir, port) = (self.dir.display(), self.port);
+        let trust = if ca.is_dir() { "capath" } else { "cafile" };
         let (ca, cert, key) = (ca.display(), server.cert.display(), server.key.display());
         let config = format!(
             "user root\nper_listener_settings false\npersistence true\npersistence_location {dir}/\n\
-             listener {port} 127.0.0.1\ncafile {ca}\ncertfile {cert}\nkeyfile {key}\n\
+             listener {port} 127.0.0.1\n{trust} {ca}\ncertfile {cert}\nkeyfile {key}\n\
              require_certificate true\nuse_identity_as_username true\nallow_anonymous false\n\
              acl_file {dir}/acl\nmessage_size_limit 131072\nmax_inflight_messages 100\n\
              max_queued_messages 0\nmax_keepalive 1200\n"
