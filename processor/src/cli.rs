@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::contract::ContractArgs;
+use crate::commands::cost::CostArgs;
 
 /// From bronze to silver, discard and gold: check, redact, promote exactly once, account for every row.
 #[derive(Parser)]
@@ -53,6 +54,11 @@ pub enum Command {
         after_help = "Example:\n  ingot-processor query --lake file:///data/lake \"SELECT rule, count(*) FROM discard GROUP BY rule\""
     )]
     Query(Query),
+    /// What a billion readings cost on AWS, by line item, and what batch settings would change
+    #[command(
+        after_help = "Example:\n  ingot-processor cost --lake file:///data/lake --readings-per-s 20 --latency-s 300"
+    )]
+    Cost(CostArgs),
     /// Contracts: find their mistakes, try their rules, compare versions
     Contract(ContractArgs),
 }

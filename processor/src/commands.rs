@@ -1,6 +1,7 @@
 //! The commands: open what is named, do the work with the library, print a summary, choose the exit code.
 
 pub mod contract;
+pub mod cost;
 
 use std::io::{IsTerminal, Write, stdout};
 use std::path::PathBuf;

@@ -19,6 +19,7 @@ async fn main() -> ExitCode {
         Command::Land(land) => commands::land(&cli, land).await,
         Command::Audit(place) => commands::audit(&cli, place).await,
         Command::Query(query) => commands::query(&cli, query).await,
+        Command::Cost(cost) => commands::cost::cost(&cli, cost).await,
         Command::Contract(contract) => commands::contract::contract(&cli, contract).await,
     };
     result.unwrap_or_else(|error| commands::failed(&error))
