@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::commands::alerts::{AlertTargets, AlertsArgs};
 use crate::commands::contract::ContractArgs;
 use crate::commands::upkeep::{CompactArgs, MaintainArgs};
+use crate::commands::cost::CostArgs;
 
 /// From bronze to silver, discard and gold: check, redact, promote exactly once, account for every row.
 #[derive(Parser)]
@@ -70,6 +71,11 @@ pub enum Command {
         after_help = "Example:\n  ingot-processor maintain --lake file:///data/lake --dry-run\n  ingot-processor maintain --lake file:///data/lake --keep-hours 48"
     )]
     Maintain(MaintainArgs),
+    /// What a billion readings cost on AWS, by line item, and what batch settings would change
+    #[command(
+        after_help = "Example:\n  ingot-processor cost --lake file:///data/lake --readings-per-s 20 --latency-s 300"
+    )]
+    Cost(CostArgs),
     /// Contracts: find their mistakes, try their rules, compare versions
     Contract(ContractArgs),
 }

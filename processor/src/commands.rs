@@ -3,6 +3,7 @@
 pub mod alerts;
 pub mod contract;
 pub mod upkeep;
+pub mod cost;
 
 use std::io::{IsTerminal, Write, stdout};
 use std::path::PathBuf;

@@ -65,6 +65,7 @@ pub struct Batch {
     /// When it was sealed: milliseconds since 1970-01-01 UTC.
     pub sealed_ms: i64,
     /// The same moment since the boot of the sealing machine, in milliseconds; 0: not known.
+    #[serde(default)] // ledgers of before have none
     pub uptime_ms: u64,
     /// Readings in it.
     pub readings: u32,

@@ -8,7 +8,8 @@
 //! pending, [`compact`] and [`maintain`] keep the lake quick, [`alert`] tells what is wrong, [`audit`] proves the result, [`query`] asks it, and [`land`] fills bronze from MQTT.
 //!
 //! The rules are data: a [`contract`] per dataset; [`lint`] finds its mistakes, [`trial`] tries it on its
-//! examples and on [`mutant`]s of it, [`verdict_change`] says what another version would change. [`lake`] and [`table`] are the ground it stands on.
+//! examples and on [`mutant`]s of it, [`verdict_change`] says what another version would change. [`cost`] counts what it all would cost on AWS.
+//! [`lake`] and [`table`] are the ground it stands on.
 
 pub use datafusion::arrow;
 
@@ -20,6 +21,7 @@ pub mod column;
 pub mod compact;
 pub mod conform;
 pub mod contract;
+pub mod cost;
 pub mod decode;
 pub mod discard;
 pub mod examine;

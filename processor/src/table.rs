@@ -158,6 +158,12 @@ impl Table {
         taken.map_err(failed("looking up transactions in", &self.path))
     }
 
+    /// Bytes of this snapshot's data files.
+    pub fn bytes(&self) -> Result<u64, TableError> {
+        let state = self.delta.snapshot().map_err(failed("sizing", &self.path))?;
+        Ok(state.log_data().iter().map(|file| u64::try_from(file.size()).unwrap_or(0)).sum())
+    }
+
     /// A provider of this snapshot's rows for DataFusion.
     pub async fn provider(&self) -> Result<Arc<dyn TableProvider>, TableError> {
         self.delta.table_provider().await.map_err(failed("reading", &self.path))
