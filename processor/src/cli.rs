@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::alerts::{AlertTargets, AlertsArgs};
 use crate::commands::contract::ContractArgs;
-use crate::commands::upkeep::{CompactArgs, MaintainArgs};
 use crate::commands::cost::CostArgs;
+use crate::commands::upkeep::{CompactArgs, MaintainArgs};
 
 /// From bronze to silver, discard and gold: check, redact, promote exactly once, account for every row.
 #[derive(Parser)]

@@ -2,8 +2,8 @@
 
 pub mod alerts;
 pub mod contract;
-pub mod upkeep;
 pub mod cost;
+pub mod upkeep;
 
 use std::io::{IsTerminal, Write, stdout};
 use std::path::PathBuf;
