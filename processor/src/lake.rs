@@ -3,6 +3,9 @@
 //! Promises that an opened lake exists and names what is wrong when it does not. Bronze is listed and
 //! read here, and written by [`Lake::put_durable`] alone: write-once, on disk before it returns.
 
+mod document;
+mod leftover;
+
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,6 +16,8 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use url::Url;
+
+pub use leftover::Leftover;
 
 /// A lake that exists.
 #[derive(Clone, Debug)]

@@ -8,7 +8,8 @@ use super::beside::Beside;
 use super::list::csv_rows;
 use super::problem::Problems;
 use super::{
-    Check, Column, Contract, GoldQuery, LogicalType, Reference, Severity, Window, columns, example, odcs,
+    Check, Column, Contract, GoldQuery, LogicalType, Reference, Severity, Window, alert, columns, example,
+    odcs,
 };
 
 /// The contract in the document; what is wrong with it goes to `problems`.
@@ -47,6 +48,7 @@ pub(super) fn contract(
     let partition_by = partition_column(&document.custom_properties, &columns, problems);
     let gold = gold_queries(&document.custom_properties, problems);
     let examples = example::examples(&document.custom_properties, &columns, &checks, problems);
+    let alerts = alert::alerts(&document.custom_properties, problems);
     let contract = Contract {
         name: document.name.unwrap_or_else(|| document.id.clone()),
         dataset: document.id,
@@ -57,6 +59,7 @@ pub(super) fn contract(
         checks,
         references,
         gold,
+        alerts,
         examples,
         partition_by,
         fingerprint: String::new(),
