@@ -29,7 +29,9 @@ pub struct Files {
     pub count: u64,
     /// Of these, smaller than asked for.
     pub small: u64,
-    /// Their bytes.
+    /// The small ones' bytes.
+    pub small_bytes: u64,
+    /// The bytes of all.
     pub bytes: u64,
     /// Their rows, as the log counts them.
     pub rows: u64,
@@ -44,7 +46,10 @@ impl Table {
             let files = partitions.entry(file.partition_values_map().into_iter().collect()).or_default();
             let bytes = u64::try_from(file.size()).unwrap_or_default();
             files.count += 1;
-            files.small += u64::from(bytes < small_bytes);
+            if bytes < small_bytes {
+                files.small += 1;
+                files.small_bytes += bytes;
+            }
             files.bytes += bytes;
             files.rows += file.num_records().unwrap_or_default() as u64;
         }
