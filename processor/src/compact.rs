@@ -9,9 +9,8 @@ use chrono::{DateTime, Days};
 use serde::Serialize;
 
 use crate::contract::Contract;
-use crate::lake::Lake;
+use crate::lake::{Lake, LakeError};
 use crate::table::{CONFLICTS_MAX, CommitError, Files, Partition, Table, TableError, after_conflict};
-use crate::{discard, ledger};
 
 /// When a partition is worth writing anew.
 #[derive(Clone, Copy, Debug)]
@@ -86,6 +85,9 @@ pub enum CompactError {
     /// The table failed or stayed contended.
     #[error(transparent)]
     Commit(#[from] CommitError),
+    /// The lake.
+    #[error(transparent)]
+    Lake(#[from] LakeError),
 }
 
 impl From<TableError> for CompactError {
@@ -104,24 +106,22 @@ impl Due {
     }
 }
 
-/// The partitions of silver, discard and ledger that are due at `now_ms`. Gold is replaced day by day
-/// and stays in few files by itself.
+/// The partitions that are due at `now_ms`, of every table but gold's: gold is replaced day by day and stays in
+/// few files by itself.
 pub async fn due(
     lake: &Lake,
     contracts: &[Contract],
     settings: CompactSettings,
     now_ms: i64,
 ) -> Result<Vec<Due>, CompactError> {
-    let mut tables: Vec<(String, Vec<String>)> = contracts
-        .iter()
-        .map(|contract| (format!("silver/{}", contract.dataset), contract.key.clone()))
-        .collect();
-    let by_object = vec!["bronze_key".to_owned()];
-    tables.push((discard::PATH.to_owned(), by_object.clone()));
-    tables.push((ledger::PATH.to_owned(), by_object));
+    let key_of = |path: &str| {
+        let dataset = path.strip_prefix("silver/")?;
+        contracts.iter().find(|contract| contract.dataset == dataset).map(|contract| contract.key.clone())
+    };
     let open_from = first_open_day(settings.closed_after_days, now_ms);
     let mut due = Vec::new();
-    for (path, order) in tables {
+    for path in lake.tables()?.into_iter().filter(|path| !path.starts_with("gold/")) {
+        let order = key_of(&path).unwrap_or_else(|| vec!["bronze_key".to_owned()]);
         let Some(table) = Table::open(lake, &path).await? else { continue };
         for (partition, files) in table.partitions(settings.small_file_bytes)? {
             let is_closed = match partition.get("dt") {

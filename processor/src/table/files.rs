@@ -56,7 +56,7 @@ impl Table {
         Ok(partitions)
     }
 
-    /// Writes the partition's rows of this snapshot anew, sorted by `order`, in few files. No row changes.
+    /// Writes the partition's rows of this snapshot anew, sorted by those of `order` that it has, in few files. No row changes.
     pub async fn rewrite(&mut self, partition: &Partition, order: &[&str]) -> Result<(), CommitError> {
         let plan = self.sorted(partition, order).await;
         let plan = plan.map_err(|error| failed("reading", &self.path)(DeltaTableError::from(error)))?;
@@ -70,8 +70,11 @@ impl Table {
         let runtime = RuntimeEnvBuilder::new().with_memory_pool(memory).build_arc()?;
         let context = DeltaSessionContext::with_runtime_env(runtime).into_inner();
         let provider = self.provider().await.map_err(|error| DataFusionError::External(error.into()))?;
-        let order: Vec<SortExpr> = order.iter().map(|column| ident(*column).sort(true, true)).collect();
-        let rows = context.read_table(provider)?.filter(is(partition))?.sort(order)?;
+        let rows = context.read_table(provider)?.filter(is(partition))?;
+        let has = |column: &&&str| rows.schema().has_column_with_unqualified_name(column);
+        let order: Vec<SortExpr> =
+            order.iter().filter(has).map(|column| ident(*column).sort(true, true)).collect();
+        let rows = if order.is_empty() { rows } else { rows.sort(order)? };
         let (state, plan) = rows.into_parts();
         Ok(super::Plan { state, plan })
     }
