@@ -15,6 +15,7 @@ use crate::bronze::BronzeKey;
 use crate::contract::Contract;
 use crate::lake::{Lake, LakeError};
 use crate::ledger::{self, Batch, Entry, LedgerError};
+use crate::quarantine::{self, QuarantineError, SetAside};
 use crate::table::{Table, TableError};
 use crate::{discard, gold, session};
 
@@ -38,6 +39,8 @@ pub struct Balance {
     pub dropped: BTreeMap<String, u64>,
     /// Objects in bronze that are not processed yet.
     pub in_flight_objects: u64,
+    /// Objects in bronze that a check has set aside.
+    pub quarantined_objects: u64,
     /// Bytes of the ledger's objects.
     pub bytes: i64,
     /// Disagreements found.
@@ -75,6 +78,9 @@ pub enum AuditError {
     /// A query.
     #[error("counting rows: {0}")]
     Query(#[from] DataFusionError),
+    /// Quarantine.
+    #[error(transparent)]
+    Quarantine(#[from] QuarantineError),
 }
 
 /// Balances the lake over all of its objects.
@@ -86,8 +92,8 @@ pub async fn audit(lake: &Lake, contracts: &[Contract]) -> Result<Balance, Audit
     };
     let counted = Counted::of(lake, contracts, &entries).await?;
     balance_entries(&mut balance, &entries, &counted);
-    balance_batches(&mut balance, &entries);
-    balance_bronze(&mut balance, lake, &entries, contracts).await?;
+    let quarantined = balance_bronze(&mut balance, lake, &entries, contracts).await?;
+    balance_batches(&mut balance, &entries, &quarantined);
     for contract in contracts {
         for name in gold::behind(lake, contract).await? {
             balance.finding(format!("gold {name} does not show the newest silver; run the processor again"));
@@ -154,9 +160,10 @@ fn balance_entries(balance: &mut Balance, entries: &[Entry], counted: &Counted) 
 }
 
 /// Every gateway run's batch numbers, which must leave no hole; and what the edge gave up.
-fn balance_batches(balance: &mut Balance, entries: &[Entry]) {
+fn balance_batches(balance: &mut Balance, entries: &[Entry], quarantined: &[SetAside]) {
     let mut runs: BTreeMap<(&str, u64), BTreeMap<u64, &Batch>> = BTreeMap::new();
-    for batch in entries.iter().flat_map(|entry| &entry.batches) {
+    let set_aside = quarantined.iter().flat_map(|object| &object.batches);
+    for batch in entries.iter().flat_map(|entry| &entry.batches).chain(set_aside) {
         runs.entry((&batch.gateway, batch.boot)).or_default().insert(batch.seq, batch);
     }
     let overflowed: HashSet<&str> = runs
@@ -184,27 +191,38 @@ fn balance_batches(balance: &mut Balance, entries: &[Entry]) {
     }
 }
 
-/// The listing against the ledger.
+/// The listing against the ledger; what is in quarantine.
 async fn balance_bronze(
     balance: &mut Balance,
     lake: &Lake,
     entries: &[Entry],
     contracts: &[Contract],
-) -> Result<(), AuditError> {
+) -> Result<Vec<SetAside>, AuditError> {
+    let quarantine = quarantine::entries(lake).await?;
+    let mut quarantined = Vec::new();
     let listed = lake.list_bronze().await?;
     let mut processed: HashSet<(&str, &str)> =
         entries.iter().map(|entry| (entry.bronze_key.as_str(), entry.bronze_etag.as_str())).collect();
     for object in &listed {
         let is_dataset = |name: &str| contracts.iter().any(|contract| contract.dataset == name);
-        let ours = BronzeKey::parse(&object.key, is_dataset).is_ok();
-        if !processed.remove(&(object.key.as_str(), object.etag.as_str())) && ours {
-            balance.in_flight_objects += 1;
+        let key = BronzeKey::parse(&object.key, is_dataset);
+        if processed.remove(&(object.key.as_str(), object.etag.as_str())) {
+            continue;
+        }
+        let Some(contract) = key.ok().and_then(|key| contracts.iter().find(|c| c.dataset == key.dataset))
+        else {
+            continue;
+        };
+        match quarantine.holds(object, contract) {
+            Some(set_aside) => quarantined.push(set_aside.clone()),
+            None => balance.in_flight_objects += 1,
         }
     }
     for (key, _) in processed.into_iter().collect::<BTreeSet<_>>() {
         balance.finding(format!("{key}: the ledger has it, bronze no longer does in that state"));
     }
-    Ok(())
+    balance.quarantined_objects = quarantined.len() as u64;
+    Ok(quarantined)
 }
 
 /// Rows by bronze object, as silver and discard have them.

@@ -6,7 +6,7 @@ pub mod cost;
 pub mod upkeep;
 
 use std::io::{IsTerminal, Write, stdout};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -142,7 +142,7 @@ fn contracts(files: &[PathBuf]) -> Result<Vec<Contract>> {
     let mut problems = Vec::new();
     for file in files {
         match std::fs::read_to_string(file) {
-            Ok(text) => match Contract::parse(&text) {
+            Ok(text) => match Contract::parse_beside(&text, file.parent().unwrap_or(Path::new(""))) {
                 Ok(contract) => contracts.push(contract),
                 Err(errors) => problems.push(format!("{}: {errors}", file.display())),
             },
@@ -202,6 +202,15 @@ fn run_text(report: &RunReport) -> String {
     if report.skipped > 0 {
         text += &format!("\n  skipped {} objects that no contract speaks for", report.skipped);
     }
+    for (key, reason) in &report.quarantined {
+        text += &format!("\n  set aside: {key}: {reason}");
+    }
+    if report.in_quarantine > 0 {
+        text += &format!("\n  {} objects are in quarantine since earlier runs", report.in_quarantine);
+    }
+    for (dataset, objects) in &report.stopped {
+        text += &format!("\n  stopped for {dataset}, {objects} objects are left for the next run");
+    }
     for (key, reason) in &report.failed {
         text += &format!("\n  failed, to be tried again: {key}: {reason}");
     }
@@ -210,13 +219,14 @@ fn run_text(report: &RunReport) -> String {
 
 fn audit_text(balance: &Balance) -> String {
     let mut text = format!(
-        "{} objects, {} rows in = {} silver + {} discarded + {} duplicates; {} objects in flight; dropped at the edge: {}",
+        "{} objects, {} rows in = {} silver + {} discarded + {} duplicates; {} objects in flight, {} in quarantine; dropped at the edge: {}",
         balance.objects,
         balance.rows_in,
         balance.silver,
         balance.discarded,
         balance.duplicates,
         balance.in_flight_objects,
+        balance.quarantined_objects,
         balance.dropped.values().sum::<u64>(),
     );
     for finding in &balance.findings {

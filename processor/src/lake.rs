@@ -74,6 +74,16 @@ pub enum LakeError {
         /// What the store said.
         source: object_store::Error,
     },
+    /// The disk failed.
+    #[error("{operation} {key}: {source}")]
+    Disk {
+        /// What was tried.
+        operation: &'static str,
+        /// On which file or folder.
+        key: String,
+        /// The operating system's word.
+        source: std::io::Error,
+    },
     /// The disk failed to make an object durable.
     #[error("making {key} durable: {source}")]
     Sync {
@@ -156,6 +166,27 @@ impl Lake {
         self.root.join(path).is_dir()
     }
 
+    /// Every table below the lake, by path: `<name>` or `<tier>/<name>`.
+    pub fn tables(&self) -> Result<Vec<String>, LakeError> {
+        let read_failed = |source| LakeError::Disk {
+            operation: "listing the tables of",
+            key: self.url.to_string(),
+            source,
+        };
+        let is_table = |path: &str| self.has(&format!("{path}/_delta_log"));
+        let mut tables = Vec::new();
+        for folder in folders(&self.root).map_err(read_failed)?.into_iter().filter(|name| name != "bronze") {
+            if is_table(&folder) {
+                tables.push(folder);
+                continue;
+            }
+            let below = folders(&self.root.join(&folder)).map_err(read_failed)?;
+            tables.extend(below.iter().map(|name| format!("{folder}/{name}")).filter(|path| is_table(path)));
+        }
+        tables.sort();
+        Ok(tables)
+    }
+
     /// Fails with the operating system's word where nothing can be written.
     pub fn check_writable(&self) -> Result<(), LakeError> {
         let probe = self.root.join(format!(".ingot-probe-{:016x}", fastrand::u64(..)));
@@ -231,6 +262,17 @@ impl Lake {
             .try_for_each(|path| File::open(path)?.sync_all())
             .map_err(|source| LakeError::Sync { key: key.to_owned(), source })
     }
+}
+
+fn folders(dir: &std::path::Path) -> std::io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            names.extend(entry.file_name().into_string());
+        }
+    }
+    Ok(names)
 }
 
 /// What tells one content of a key from another. A local store's tag is inode, time and size; the inode
