@@ -17,7 +17,7 @@ use crate::lake::{Lake, LakeError};
 use crate::ledger::{self, Batch, Entry, LedgerError};
 use crate::quarantine::{self, QuarantineError, SetAside};
 use crate::table::{Table, TableError};
-use crate::{discard, gold, session};
+use crate::{discard, gold, latest, session, silver};
 
 /// Findings that a report names; the rest is counted.
 const FINDINGS_NAMED_MAX: usize = 100;
@@ -35,6 +35,8 @@ pub struct Balance {
     pub discarded: i64,
     /// Rows discarded as duplicates.
     pub duplicates: i64,
+    /// Rows kept as versions that are not the latest of their keys.
+    pub superseded: i64,
     /// Readings that gateways gave up, by cause, as their frames say.
     pub dropped: BTreeMap<String, u64>,
     /// Objects in bronze that are not processed yet.
@@ -78,6 +80,9 @@ pub enum AuditError {
     /// A query.
     #[error("counting rows: {0}")]
     Query(#[from] DataFusionError),
+    /// The latest versions.
+    #[error(transparent)]
+    Latest(#[from] latest::LatestError),
     /// Quarantine.
     #[error(transparent)]
     Quarantine(#[from] QuarantineError),
@@ -95,6 +100,16 @@ pub async fn audit(lake: &Lake, contracts: &[Contract]) -> Result<Balance, Audit
     let quarantined = balance_bronze(&mut balance, lake, &entries, contracts).await?;
     balance_batches(&mut balance, &entries, &quarantined);
     for contract in contracts {
+        if let Some(shown) = latest::compare(lake, contract).await? {
+            balance.superseded += shown.versions - shown.silver;
+            balance.silver -= shown.versions - shown.silver;
+            if shown.wrong > 0 {
+                balance.finding(format!(
+                    "silver {}: {} rows are not what its versions say; run the processor again",
+                    contract.dataset, shown.wrong
+                ));
+            }
+        }
         for name in gold::behind(lake, contract).await? {
             balance.finding(format!("gold {name} does not show the newest silver; run the processor again"));
         }
@@ -242,7 +257,10 @@ impl Counted {
         let datasets: BTreeSet<&str> =
             known.chain(entries.iter().map(|entry| entry.dataset.as_str())).collect();
         for dataset in datasets {
-            count(lake, &format!("silver/{dataset}"), "true", &mut counted.silver).await?;
+            // Where versions are kept, silver is computed from them, and held against them elsewhere.
+            let versions = silver::versions_path(dataset);
+            let path = if lake.has(&versions) { versions } else { silver::path(dataset) };
+            count(lake, &path, "true", &mut counted.silver).await?;
         }
         let rule = discard::DUPLICATE;
         count(lake, discard::PATH, &format!("rule <> '{rule}'"), &mut counted.discarded).await?;

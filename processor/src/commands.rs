@@ -185,8 +185,13 @@ fn print<T: Serialize>(cli: &Cli, value: &T, text: impl FnOnce() -> String) -> R
 
 fn run_text(report: &RunReport) -> String {
     let mut text = format!(
-        "{} objects, {} rows in = {} silver + {} discarded + {} duplicates",
-        report.objects, report.rows_in, report.silver, report.discarded, report.duplicates
+        "{} objects, {} rows in = {} silver + {} discarded + {} duplicates{}",
+        report.objects,
+        report.rows_in,
+        report.silver,
+        report.discarded,
+        report.duplicates,
+        superseded(report.superseded),
     );
     for (rule, rows) in &report.rules {
         text += &format!("\n  discarded by {rule}: {rows}");
@@ -216,14 +221,19 @@ fn run_text(report: &RunReport) -> String {
     text
 }
 
+fn superseded(rows: i64) -> String {
+    if rows == 0 { String::new() } else { format!(" + {rows} superseded") }
+}
+
 fn audit_text(balance: &Balance) -> String {
     let mut text = format!(
-        "{} objects, {} rows in = {} silver + {} discarded + {} duplicates; {} objects in flight, {} in quarantine; dropped at the edge: {}",
+        "{} objects, {} rows in = {} silver + {} discarded + {} duplicates{}; {} objects in flight, {} in quarantine; dropped at the edge: {}",
         balance.objects,
         balance.rows_in,
         balance.silver,
         balance.discarded,
         balance.duplicates,
+        superseded(balance.superseded),
         balance.in_flight_objects,
         balance.quarantined_objects,
         balance.dropped.values().sum::<u64>(),

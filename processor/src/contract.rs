@@ -58,6 +58,9 @@ pub struct Contract {
     pub examples: Option<Examples>,
     /// The timestamp or date column whose UTC day is a row's `dt`.
     pub partition_by: String,
+    /// What makes one version of a row later than another, as SQL over silver's columns, the first one first.
+    /// Empty: a key's first row counts, and there are no versions.
+    pub latest_by: Vec<String>,
     /// Differs when the text of the contract or of a file that it names differs.
     pub fingerprint: String,
 }

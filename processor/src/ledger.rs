@@ -35,7 +35,7 @@ pub struct Entry {
     pub bytes: i64,
     /// Records in it.
     pub rows_in: i64,
-    /// Of these, promoted to silver by this object.
+    /// Of these, promoted by this object: to silver, or where versions are kept, to these.
     pub silver: i64,
     /// Of these, discarded by a rule.
     pub discarded: i64,

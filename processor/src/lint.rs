@@ -13,7 +13,7 @@ use datafusion::logical_expr::LogicalPlan;
 
 use crate::check::{CheckError, Checker};
 use crate::contract::{Contract, GoldQuery, Problem, Problems, Read, Redact};
-use crate::{session, silver};
+use crate::{latest, session, silver};
 
 /// Every problem of the contract, in the order of its lines; none if it is fit for use.
 ///
@@ -26,6 +26,10 @@ pub async fn lint(text: &str, folder: Option<&Path>) -> Vec<Problem> {
         checks(&contract, &mut problems);
         references(&contract, &mut problems);
         personal_columns(&contract, &mut problems);
+        if let Err(error) = latest::plan(&contract).await {
+            let problem = format!("latestBy: {}", error.strip_backtrace());
+            problems.at("customProperties.latestBy").push(problem);
+        }
         gold(&contract, &mut problems).await;
     }
     problems.finish()

@@ -4,7 +4,7 @@
 //! that fails alone is reported and left for the next run; an unknown prefix is skipped and counted. A
 //! check of severity `fail` ends the dataset's promotion with its group: the other objects of the group land.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use chrono::Utc;
 use serde::Serialize;
@@ -16,6 +16,7 @@ use crate::contract::Contract;
 use crate::discard;
 use crate::gold::{self, Refreshed};
 use crate::lake::{BronzeObject, Lake, LakeError};
+use crate::latest::{self, LatestError};
 use crate::ledger::{self, LedgerError};
 use crate::promote::{Candidate, PromoteError, promote};
 use crate::quarantine::{self, QuarantineError};
@@ -39,8 +40,10 @@ pub struct RunReport {
     pub silver: i64,
     /// Rows discarded by a rule.
     pub discarded: i64,
-    /// Rows discarded because silver already had their key.
+    /// Rows discarded because silver already had their key (or the lake their version).
     pub duplicates: i64,
+    /// Rows kept as versions that are not, or no longer, the latest of their keys.
+    pub superseded: i64,
     /// Discarded rows by their first failing rule.
     pub rules: BTreeMap<String, u64>,
     /// Rows that failed a check of severity `warn`, by check.
@@ -103,6 +106,8 @@ pub async fn run(
         let dataset = &checker.contract().dataset;
         let waiting = pending.get(dataset).map_or(&[][..], Vec::as_slice);
         let mut left = waiting.len() as u64;
+        let mut objects = HashSet::new();
+        let mut kept = 0;
         for group in groups(waiting) {
             let promoted = promote(lake, checker, group, Utc::now().timestamp_millis()).await?;
             let stops = promoted.failed.iter().any(|(_, error)| error.stops());
@@ -115,6 +120,8 @@ pub async fn run(
                 report.failed.insert(key, error.to_string());
             }
             for entry in promoted.entries {
+                objects.insert((entry.bronze_key.clone(), entry.bronze_etag.clone()));
+                kept += entry.silver;
                 report.objects += 1;
                 report.rows_in += entry.rows_in;
                 report.silver += entry.silver;
@@ -131,6 +138,17 @@ pub async fn run(
                 break;
             }
         }
+        match show_latest(lake, checker.contract(), &objects).await {
+            Ok(Some(shown)) => {
+                report.superseded += kept - shown;
+                report.silver -= kept - shown;
+            }
+            Ok(None) => {}
+            Err(error) => {
+                warn!(%dataset, %error, "silver is left as it was");
+                report.failed.insert(format!("silver of {dataset}"), error.to_string());
+            }
+        }
         match gold::refresh(lake, checker.contract()).await {
             Ok(refreshed) => report.gold.extend(refreshed),
             Err(error) => {
@@ -140,6 +158,22 @@ pub async fn run(
         }
     }
     Ok(report)
+}
+
+/// Computes silver where the latest versions count; how many rows of the objects it shows then.
+async fn show_latest(
+    lake: &Lake,
+    contract: &Contract,
+    objects: &HashSet<(String, String)>,
+) -> Result<Option<i64>, LatestError> {
+    if contract.latest_by.is_empty() {
+        return Ok(None);
+    }
+    let days = latest::refresh(lake, contract).await?;
+    if objects.is_empty() {
+        return Ok(Some(0));
+    }
+    latest::shown_of(lake, contract, objects, &days).await.map(Some)
 }
 
 /// What the listing has and the ledger has not, by dataset.

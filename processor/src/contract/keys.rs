@@ -60,6 +60,7 @@ pub(super) static CONTRACT: Keys = Keys {
             "customProperties",
             Custom(&[
                 ("partitionBy", Text),
+                ("latestBy", Any),
                 ("references", List(&REFERENCE)),
                 ("gold", List(&GOLD)),
                 ("examples", One(&EXAMPLES)),

@@ -46,6 +46,7 @@ pub(super) fn contract(
     let columns_are_sound = !columns.is_empty() && problems.len() == before_columns;
     let checks = checks(quality, problems);
     let partition_by = partition_column(&document.custom_properties, &columns, problems);
+    let latest_by = latest_by(&document.custom_properties, problems);
     let gold = gold_queries(&document.custom_properties, problems);
     let examples = example::examples(&document.custom_properties, &columns, &checks, problems);
     let alerts = alert::alerts(&document.custom_properties, problems);
@@ -62,6 +63,7 @@ pub(super) fn contract(
         alerts,
         examples,
         partition_by,
+        latest_by,
         fingerprint: String::new(),
     };
     (contract, columns_are_sound)
@@ -183,6 +185,14 @@ fn partition_column(custom: &[odcs::Custom], columns: &[Column], problems: &mut 
             .push(format!("partitionBy: {name:?} is not a required timestamp or date column"));
     }
     name.to_string()
+}
+
+fn latest_by(custom: &[odcs::Custom], problems: &mut Problems) -> Vec<String> {
+    let expressions: Vec<String> = custom_list(custom, "latestBy", problems);
+    if expressions.iter().any(|expression| expression.trim().is_empty()) {
+        problems.at(custom_path("latestBy")).push("latestBy: an expression is empty".into());
+    }
+    expressions
 }
 
 fn references(
