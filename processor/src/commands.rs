@@ -15,6 +15,7 @@ use datafusion::arrow::util::pretty::pretty_format_batches;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use ingot_processor::audit::Balance;
 use ingot_processor::contract::Contract;
+use ingot_processor::dataset_check::CheckResult;
 use ingot_processor::lake::Lake;
 use ingot_processor::run::RunReport;
 use ingot_processor::{audit as auditing, land as landing, query as querying, run as running};
@@ -56,7 +57,7 @@ pub async fn run(cli: &Cli, run: &Run) -> Result<ExitCode> {
     let report = run_with_progress(cli, &lake, &contracts).await?;
     alerts::after_run(&lake, &contracts, &targets).await;
     print(cli, &report, || run_text(&report))?;
-    Ok(if report.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(WORK_FAILED) })
+    Ok(if report.succeeded() { ExitCode::SUCCESS } else { ExitCode::from(WORK_FAILED) })
 }
 
 /// `watch`.
@@ -203,6 +204,7 @@ fn run_text(report: &RunReport) -> String {
         let days = gold.days.map_or("all days".to_owned(), |days| format!("{days} days"));
         text += &format!("\n  gold {}: {} rows, {days} recomputed", gold.name, gold.rows);
     }
+    text += &checks_text(&report.checks);
     if report.skipped > 0 {
         text += &format!("\n  skipped {} objects that no contract speaks for", report.skipped);
     }
@@ -217,6 +219,33 @@ fn run_text(report: &RunReport) -> String {
     }
     for (key, reason) in &report.failed {
         text += &format!("\n  failed, to be tried again: {key}: {reason}");
+    }
+    text
+}
+
+fn checks_text(checks: &[CheckResult]) -> String {
+    let mut text = String::new();
+    for result in checks.iter().filter(|result| !result.passed) {
+        let CheckResult { dataset, check, window, severity, .. } = result;
+        text += &format!("\n  {severity}: {dataset}, check {check}, {window}: ");
+        text += &match (&result.problem, result.value) {
+            (Some(problem), _) => format!("it could not be held: {problem}"),
+            (None, value) => {
+                let value = value.map_or("no number".to_owned(), |value| value.to_string());
+                format!("{value}, must be {}", result.expected)
+            }
+        };
+        if !result.subjects.is_empty() {
+            text += &format!(" ({}", result.subjects.join(", "));
+            if result.subjects_more > 0 {
+                text += &format!(" and {} more", result.subjects_more);
+            }
+            text.push(')');
+        }
+    }
+    let passed = checks.iter().filter(|result| result.passed).count();
+    if passed > 0 {
+        text += &format!("\n  {passed} checks of datasets passed");
     }
     text
 }

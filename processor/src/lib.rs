@@ -4,7 +4,8 @@
 //! its bytes apart, [`conform`] gives the values their types, [`check`] runs the contract's rules,
 //! [`redact`] removes personal data ([`examine`] is these four in order); [`silver`] promotes each row
 //! once ([`latest`] for datasets of which the latest version counts), [`quarantine`] holds objects that are set aside whole, [`discard`] keeps the others with the reason, [`ledger`] accounts for the object
-//! ([`promote`] is these three in order), [`gold`] sums silver up. [`run`] does it for all that is
+//! ([`promote`] is these three in order), [`gold`] sums silver up,
+//! [`dataset_check`] judges what has landed. [`run`] does it for all that is
 //! pending, [`compact`] and [`maintain`] keep the lake quick, [`alert`] tells what is wrong, [`audit`] proves the result, [`query`] asks it, and [`land`] fills bronze from MQTT.
 //!
 //! The rules are data: a [`contract`] per dataset; [`lint`] finds its mistakes, [`trial`] tries it on its
@@ -20,6 +21,7 @@ pub mod column;
 pub mod compact;
 pub mod conform;
 pub mod contract;
+pub mod dataset_check;
 pub mod decode;
 pub mod discard;
 pub mod examine;

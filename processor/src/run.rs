@@ -4,7 +4,7 @@
 //! that fails alone is reported and left for the next run; an unknown prefix is skipped and counted. A
 //! check of severity `fail` ends the dataset's promotion with its group: the other objects of the group land.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use chrono::Utc;
 use serde::Serialize;
@@ -13,14 +13,15 @@ use tracing::warn;
 use crate::bronze::BronzeKey;
 use crate::check::{CheckError, Checker};
 use crate::contract::Contract;
-use crate::discard;
+use crate::dataset_check::{self, Brought, CheckResult};
 use crate::gold::{self, Refreshed};
 use crate::lake::{BronzeObject, Lake, LakeError};
 use crate::latest::{self, LatestError};
 use crate::ledger::{self, LedgerError};
 use crate::promote::{Candidate, PromoteError, promote};
 use crate::quarantine::{self, QuarantineError};
-use crate::table::TableError;
+use crate::table::{Table, TableError};
+use crate::{discard, silver};
 
 /// Most objects promoted in one commit.
 pub const GROUP_OBJECTS_MAX: usize = 64;
@@ -62,6 +63,15 @@ pub struct RunReport {
     pub failed: BTreeMap<String, String>,
     /// Gold tables brought up to date.
     pub gold: Vec<Refreshed>,
+    /// What the datasets' checks found.
+    pub checks: Vec<CheckResult>,
+}
+
+impl RunReport {
+    /// Whether nothing failed, no check of severity `fail` included.
+    pub fn succeeded(&self) -> bool {
+        self.failed.is_empty() && !self.checks.iter().any(CheckResult::fails_run)
+    }
 }
 
 /// A run stopped; what is done stays, and the next run goes on from there.
@@ -106,8 +116,9 @@ pub async fn run(
         let dataset = &checker.contract().dataset;
         let waiting = pending.get(dataset).map_or(&[][..], Vec::as_slice);
         let mut left = waiting.len() as u64;
-        let mut objects = HashSet::new();
+        let mut brought = Brought::default();
         let mut kept = 0;
+        let silver_before = Table::version_of(lake, &silver::path(dataset)).await?;
         for group in groups(waiting) {
             let promoted = promote(lake, checker, group, Utc::now().timestamp_millis()).await?;
             let stops = promoted.failed.iter().any(|(_, error)| error.stops());
@@ -120,7 +131,9 @@ pub async fn run(
                 report.failed.insert(key, error.to_string());
             }
             for entry in promoted.entries {
-                objects.insert((entry.bronze_key.clone(), entry.bronze_etag.clone()));
+                brought.objects.insert((entry.bronze_key.clone(), entry.bronze_etag.clone()));
+                let batches = entry.batches.iter().cloned();
+                brought.batches.extend(batches.map(|batch| (entry.bronze_key.clone(), batch)));
                 kept += entry.silver;
                 report.objects += 1;
                 report.rows_in += entry.rows_in;
@@ -138,7 +151,7 @@ pub async fn run(
                 break;
             }
         }
-        match show_latest(lake, checker.contract(), &objects).await {
+        match show_latest(lake, checker.contract(), &brought.objects).await {
             Ok(Some(shown)) => {
                 report.superseded += kept - shown;
                 report.silver -= kept - shown;
@@ -156,8 +169,28 @@ pub async fn run(
                 report.failed.insert(format!("gold of {dataset}"), error.to_string());
             }
         }
+        brought.days = days_since(lake, dataset, silver_before).await?;
+        match dataset_check::hold(lake, checker.contract(), &brought, Utc::now().timestamp_millis()).await {
+            Ok(results) => report.checks.extend(results),
+            Err(error) => {
+                warn!(%dataset, %error, "the dataset's checks were not held");
+                report.failed.insert(format!("checks of {dataset}"), error.to_string());
+            }
+        }
     }
     Ok(report)
+}
+
+/// The days of silver that changed after the version; `None` if that is not known.
+async fn days_since(
+    lake: &Lake,
+    dataset: &str,
+    before: Option<u64>,
+) -> Result<Option<BTreeSet<String>>, TableError> {
+    match (Table::open(lake, &silver::path(dataset)).await?, before) {
+        (Some(silver), Some(before)) => silver.dts_changed_since(before).await,
+        _ => Ok(None),
+    }
 }
 
 /// Computes silver where the latest versions count; how many rows of the objects it shows then.
