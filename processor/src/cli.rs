@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::commands::audit::AuditArgs;
 use crate::commands::contract::ContractArgs;
 
 /// From bronze to silver, discard and gold: check, redact, promote exactly once, account for every row.
@@ -46,8 +47,10 @@ pub enum Command {
     #[command(after_help = "Example:\n  ingot-processor land --lake file:///data/lake --mqtt 127.0.0.1:1883")]
     Land(Land),
     /// Prove from the lake alone that every row is in exactly one place; exit 1 where it is not
-    #[command(after_help = "Example:\n  ingot-processor audit --lake file:///data/lake --format json")]
-    Audit(Place),
+    #[command(
+        after_help = "Example:\n  ingot-processor audit --lake file:///data/lake --format json\n  ingot-processor audit --lake file:///data/lake --requeue"
+    )]
+    Audit(AuditArgs),
     /// Ask the lake in SQL: silver.<dataset>, gold.<name>, discard, ledger
     #[command(
         after_help = "Example:\n  ingot-processor query --lake file:///data/lake \"SELECT rule, count(*) FROM discard GROUP BY rule\""

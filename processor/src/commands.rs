@@ -1,5 +1,6 @@
 //! The commands: open what is named, do the work with the library, print a summary, choose the exit code.
 
+pub mod audit;
 pub mod contract;
 
 use std::io::{IsTerminal, Write, stdout};
@@ -11,11 +12,10 @@ use anyhow::{Context, Result, bail};
 use datafusion::arrow::json::LineDelimitedWriter;
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use ingot_processor::audit::Balance;
 use ingot_processor::contract::Contract;
 use ingot_processor::lake::Lake;
 use ingot_processor::run::RunReport;
-use ingot_processor::{audit as auditing, land as landing, query as querying, run as running};
+use ingot_processor::{land as landing, query as querying, run as running};
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -91,14 +91,6 @@ pub async fn land(cli: &Cli, land: &Land) -> Result<ExitCode> {
         format!("landed {} messages, {} bytes; refused {}", landed.messages, landed.bytes, landed.refused)
     })?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// `audit`.
-pub async fn audit(cli: &Cli, place: &Place) -> Result<ExitCode> {
-    let contracts = contracts(&place.contracts)?;
-    let balance = auditing::audit(&Lake::open(&place.lake)?, &contracts).await?;
-    print(cli, &balance, || audit_text(&balance))?;
-    Ok(if balance.is_balanced() { ExitCode::SUCCESS } else { ExitCode::from(WORK_FAILED) })
 }
 
 /// `query`.
@@ -198,23 +190,5 @@ fn run_text(report: &RunReport) -> String {
     for (key, reason) in &report.failed {
         text += &format!("\n  failed, to be tried again: {key}: {reason}");
     }
-    text
-}
-
-fn audit_text(balance: &Balance) -> String {
-    let mut text = format!(
-        "{} objects, {} rows in = {} silver + {} discarded + {} duplicates; {} objects in flight; dropped at the edge: {}",
-        balance.objects,
-        balance.rows_in,
-        balance.silver,
-        balance.discarded,
-        balance.duplicates,
-        balance.in_flight_objects,
-        balance.dropped.values().sum::<u64>(),
-    );
-    for finding in &balance.findings {
-        text += &format!("\n  {finding}");
-    }
-    text += if balance.is_balanced() { "\nbalanced" } else { "\nNOT balanced" };
     text
 }

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::TryStreamExt;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
@@ -161,9 +162,16 @@ impl Lake {
 
     /// Everything below `bronze/`, by key.
     pub async fn list_bronze(&self) -> Result<Vec<BronzeObject>, LakeError> {
+        let mut objects: Vec<BronzeObject> = self.bronze_stream().try_collect().await?;
+        objects.sort_by(|a, b| a.key.cmp(&b.key));
+        Ok(objects)
+    }
+
+    /// Everything below `bronze/`, as the store lists it, in no order.
+    pub fn bronze_stream(&self) -> BoxStream<'static, Result<BronzeObject, LakeError>> {
         let prefix = Path::from("bronze");
-        let mut objects: Vec<BronzeObject> = self
-            .store
+        let failed = move |source| LakeError::Store { operation: "listing", key: "bronze".into(), source };
+        self.store
             .list(Some(&prefix))
             .map_ok(|meta| BronzeObject {
                 key: meta.location.to_string(),
@@ -171,11 +179,8 @@ impl Lake {
                 bytes: meta.size,
                 modified_ms: meta.last_modified.timestamp_millis(),
             })
-            .try_collect()
-            .await
-            .map_err(|source| LakeError::Store { operation: "listing", key: prefix.to_string(), source })?;
-        objects.sort_by(|a, b| a.key.cmp(&b.key));
-        Ok(objects)
+            .map_err(failed)
+            .boxed()
     }
 
     /// A listed object's bytes, if it still is what was listed.

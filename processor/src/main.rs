@@ -17,7 +17,7 @@ async fn main() -> ExitCode {
         Command::Run(place) => commands::run(&cli, place).await,
         Command::Watch(watch) => commands::watch(&cli, watch).await,
         Command::Land(land) => commands::land(&cli, land).await,
-        Command::Audit(place) => commands::audit(&cli, place).await,
+        Command::Audit(audit) => commands::audit::audit(&cli, audit).await,
         Command::Query(query) => commands::query(&cli, query).await,
         Command::Contract(contract) => commands::contract::contract(&cli, contract).await,
     };
