@@ -39,12 +39,23 @@ fn failed(output: &Output) -> Value {
 fn the_audit_knows_every_device_by_its_numbers() {
     let lake = TempLake::new();
     lake.write("bronze/sensor_readings/a.ndjson", readings("whole", 0..50) + &readings("holed", 0..20));
-    lake.write("bronze/sensor_readings/b.ndjson", readings("holed", 30..40) + "no json\n" + &readings("whole", 10..13));
+    lake.write(
+        "bronze/sensor_readings/b.ndjson",
+        readings("holed", 30..40) + "no json\n" + &readings("whole", 10..13),
+    );
     lake.run(&[]);
     // 10 are missing, one line of discard may hide one of them.
     let audit = failed(&lake.processor(&["audit", "--format", "json"]));
     let devices = &audit["devices"]["sensor_readings"];
-    for (what, count) in [("sequences", 2), ("seen", 80), ("duplicates", 3), ("gaps", 1), ("missing", 10), ("unreadable", 1), ("lost", 9)] {
+    for (what, count) in [
+        ("sequences", 2),
+        ("seen", 80),
+        ("duplicates", 3),
+        ("gaps", 1),
+        ("missing", 10),
+        ("unreadable", 1),
+        ("lost", 9),
+    ] {
         assert_eq!(devices[what], count, "{what}: {devices}");
     }
     let worst = &devices["incomplete"][0];
@@ -55,7 +66,10 @@ fn the_audit_knows_every_device_by_its_numbers() {
     lake.write("bronze/sensor_readings/c.ndjson", readings("holed", 20..30));
     lake.run(&[]);
     let devices = lake.audit()["devices"]["sensor_readings"].clone();
-    assert_eq!((&devices["missing"], &devices["late"], &devices["seen"]), (&json!(0), &json!(10), &json!(90)));
+    assert_eq!(
+        (&devices["missing"], &devices["late"], &devices["seen"]),
+        (&json!(0), &json!(10), &json!(90))
+    );
 }
 
 #[test]

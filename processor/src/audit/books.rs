@@ -150,8 +150,9 @@ fn bounded_session() -> Result<SessionContext, DataFusionError> {
     let mut config = plain.copied_config();
     // A sort-merge join can go to disk, a hash join cannot.
     config.options_mut().optimizer.prefer_hash_join = false;
-    let runtime =
-        RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(MEMORY_BYTES_MAX))).build_arc()?;
+    let runtime = RuntimeEnvBuilder::new()
+        .with_memory_pool(Arc::new(FairSpillPool::new(MEMORY_BYTES_MAX)))
+        .build_arc()?;
     Ok(SessionContext::new_with_config_rt(config, runtime))
 }
 

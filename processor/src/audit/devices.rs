@@ -125,10 +125,8 @@ impl Query<'_> {
     }
 
     async fn seen(&self, books: &Books, found: &mut Devices) -> Result<(), AuditError> {
-        let sql = format!(
-            "{} SELECT count(*), sum(seen), sum(first), sum(missing) FROM sequences",
-            self.tables()
-        );
+        let sql =
+            format!("{} SELECT count(*), sum(seen), sum(first), sum(missing) FROM sequences", self.tables());
         books
             .each_row(&sql, |row| {
                 found.sequences = row.count(0);

@@ -18,7 +18,8 @@ pub(super) async fn balance(
     books: &Books,
     lost_before_ms: i64,
 ) -> Result<(), AuditError> {
-    let counts = format!("SELECT count(*), count(*) FILTER (WHERE modified_ms < {lost_before_ms}) FROM ({PENDING})");
+    let counts =
+        format!("SELECT count(*), count(*) FILTER (WHERE modified_ms < {lost_before_ms}) FROM ({PENDING})");
     books
         .each_row(&counts, |row| {
             balance.in_flight_objects = row.count(0);
@@ -45,10 +46,8 @@ pub(super) async fn balance(
         ON l.bronze_key = b.bronze_key AND l.bronze_etag = b.bronze_etag ORDER BY 1";
     books
         .each_row(gone, |row| {
-            balance.finding(format!(
-                "{}: the ledger has it, bronze no longer does in that state",
-                row.text(0)
-            ));
+            balance
+                .finding(format!("{}: the ledger has it, bronze no longer does in that state", row.text(0)));
             Ok(())
         })
         .await

@@ -6,7 +6,8 @@ use crate::discard::DUPLICATE;
 
 /// Sums the ledger up and holds it against the rows that are there.
 pub(super) async fn balance(balance: &mut Balance, books: &Books) -> Result<(), AuditError> {
-    let sums = "SELECT count(*), sum(rows_in), sum(bytes), sum(silver), sum(discarded), sum(duplicates) FROM ledger";
+    let sums =
+        "SELECT count(*), sum(rows_in), sum(bytes), sum(silver), sum(discarded), sum(duplicates) FROM ledger";
     books
         .each_row(sums, |row| {
             balance.objects = row.count(0);
@@ -23,7 +24,8 @@ pub(super) async fn balance(balance: &mut Balance, books: &Books) -> Result<(), 
 }
 
 async fn against_itself(balance: &mut Balance, books: &Books) -> Result<(), AuditError> {
-    let twice = "SELECT bronze_key FROM ledger GROUP BY bronze_key, bronze_etag HAVING count(*) > 1 ORDER BY 1";
+    let twice =
+        "SELECT bronze_key FROM ledger GROUP BY bronze_key, bronze_etag HAVING count(*) > 1 ORDER BY 1";
     books
         .each_row(twice, |row| {
             balance.finding(format!("{}: the ledger has it more than once", row.text(0)));
@@ -69,7 +71,9 @@ async fn against_the_rows(balance: &mut Balance, books: &Books) -> Result<(), Au
          FROM discard GROUP BY bronze_key, bronze_etag"
     )];
     parts.extend(books.silver.values().map(|table| {
-        format!("SELECT bronze_key, bronze_etag, count(*), 0, 0 FROM {table} GROUP BY bronze_key, bronze_etag")
+        format!(
+            "SELECT bronze_key, bronze_etag, count(*), 0, 0 FROM {table} GROUP BY bronze_key, bronze_etag"
+        )
     }));
     let sql = format!(
         "WITH there AS (
