@@ -96,7 +96,12 @@ pub struct BronzeObject {
 impl BronzeObject {
     /// The identity under which tables remember it.
     pub fn id(&self) -> String {
-        format!("{}@{}", self.key, self.etag)
+        Self::id_of(&self.key, &self.etag)
+    }
+
+    /// The identity of the object with this key and tag.
+    pub fn id_of(key: &str, etag: &str) -> String {
+        format!("{key}@{etag}")
     }
 }
 
@@ -167,18 +172,22 @@ impl Lake {
         Ok(objects)
     }
 
+    /// A bronze object as it is now, or `None` where there is none.
+    pub async fn bronze_object(&self, key: &str) -> Result<Option<BronzeObject>, LakeError> {
+        match self.store.head(&location(key)?).await {
+            Ok(meta) => Ok(Some(listed(meta))),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(source) => Err(LakeError::Store { operation: "looking for", key: key.to_owned(), source }),
+        }
+    }
+
     /// Everything below `bronze/`, as the store lists it, in no order.
     pub fn bronze_stream(&self) -> BoxStream<'static, Result<BronzeObject, LakeError>> {
         let prefix = Path::from("bronze");
         let failed = move |source| LakeError::Store { operation: "listing", key: "bronze".into(), source };
         self.store
             .list(Some(&prefix))
-            .map_ok(|meta| BronzeObject {
-                key: meta.location.to_string(),
-                etag: content_tag(&meta),
-                bytes: meta.size,
-                modified_ms: meta.last_modified.timestamp_millis(),
-            })
+            .map_ok(listed)
             .map_err(failed)
             .boxed()
     }
@@ -230,6 +239,15 @@ impl Lake {
             .chain(directories)
             .try_for_each(|path| File::open(path)?.sync_all())
             .map_err(|source| LakeError::Sync { key: key.to_owned(), source })
+    }
+}
+
+fn listed(meta: ObjectMeta) -> BronzeObject {
+    BronzeObject {
+        key: meta.location.to_string(),
+        etag: content_tag(&meta),
+        bytes: meta.size,
+        modified_ms: meta.last_modified.timestamp_millis(),
     }
 }
 

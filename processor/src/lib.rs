@@ -31,6 +31,7 @@ pub mod promote;
 pub mod quantile;
 pub mod query;
 pub mod redact;
+pub mod redrive;
 pub mod report;
 pub mod run;
 pub mod session;

@@ -147,7 +147,7 @@ async fn pending(
 }
 
 /// Cuts candidates into groups within [`GROUP_OBJECTS_MAX`] and [`GROUP_BYTES_MAX`].
-fn groups(mut candidates: &[Candidate]) -> impl Iterator<Item = &[Candidate]> {
+pub(crate) fn groups(mut candidates: &[Candidate]) -> impl Iterator<Item = &[Candidate]> {
     std::iter::from_fn(move || {
         let mut bytes = 0;
         let fits = candidates
