@@ -4,8 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::commands::alerts::{AlertTargets, AlertsArgs};
 use crate::commands::audit::AuditArgs;
 use crate::commands::contract::ContractArgs;
+use crate::commands::redrive::{RebuildArgs, RedriveArgs};
+use crate::commands::upkeep::{CompactArgs, MaintainArgs};
 
 /// From bronze to silver, discard and gold: check, redact, promote exactly once, account for every row.
 #[derive(Parser)]
@@ -39,7 +42,7 @@ pub enum Command {
     #[command(
         after_help = "Example:\n  ingot-processor run --lake file:///data/lake\n  ingot-processor run --lake file:///data/lake --contract contracts/orders.yaml"
     )]
-    Run(Place),
+    Run(Run),
     /// Keep processing what arrives, until interrupted
     #[command(after_help = "Example:\n  ingot-processor watch --lake file:///data/lake --every-s 30")]
     Watch(Watch),
@@ -51,11 +54,36 @@ pub enum Command {
         after_help = "Example:\n  ingot-processor audit --lake file:///data/lake --format json\n  ingot-processor audit --lake file:///data/lake --requeue"
     )]
     Audit(AuditArgs),
+    /// Judge the contracts' alerts and list those that are open; exit 1 where one is
+    #[command(
+        after_help = "Example:\n  ingot-processor alerts --lake file:///data/lake --format json\n  ingot-processor alerts --lake file:///data/lake --alert-webhook https://example.org/hook"
+    )]
+    Alerts(AlertsArgs),
+    /// Judge again, from bronze and by the contract as it is now, what a rule discarded, and only that
+    #[command(
+        after_help = "Example:\n  ingot-processor redrive --lake file:///data/lake --contract contracts/orders.yaml --rule bad_currency --since 2026-01-31"
+    )]
+    Redrive(RedriveArgs),
+    /// Make silver, discard, gold and ledger anew from bronze alone, in a lake beside the old one, and compare
+    #[command(
+        after_help = "Example:\n  ingot-processor rebuild --lake file:///data/lake --into file:///data/lake-2\n\nStop the processors, exchange the two folders and start them again when it is done."
+    )]
+    Rebuild(RebuildArgs),
     /// Ask the lake in SQL: silver.<dataset>, gold.<name>, discard, ledger
     #[command(
         after_help = "Example:\n  ingot-processor query --lake file:///data/lake \"SELECT rule, count(*) FROM discard GROUP BY rule\""
     )]
     Query(Query),
+    /// Write the many small files of closed partitions anew as few; no row changes
+    #[command(
+        after_help = "Example:\n  ingot-processor compact --lake file:///data/lake --dry-run\n  ingot-processor compact --lake file:///data/lake --closed-after-days 2"
+    )]
+    Compact(CompactArgs),
+    /// Do the upkeep that is due: compaction, checkpoints, old log files, unused and unfinished files
+    #[command(
+        after_help = "Example:\n  ingot-processor maintain --lake file:///data/lake --dry-run\n  ingot-processor maintain --lake file:///data/lake --keep-hours 48"
+    )]
+    Maintain(MaintainArgs),
     /// Contracts: find their mistakes, try their rules, compare versions
     Contract(ContractArgs),
 }
@@ -71,12 +99,26 @@ pub struct Place {
     pub contracts: Vec<PathBuf>,
 }
 
+/// `run`.
+#[derive(Args)]
+pub struct Run {
+    /// The lake and its contracts.
+    #[command(flatten)]
+    pub place: Place,
+    /// Who is told of alerts.
+    #[command(flatten)]
+    pub alerts: AlertTargets,
+}
+
 /// `watch`.
 #[derive(Args)]
 pub struct Watch {
     /// The lake and its contracts.
     #[command(flatten)]
     pub place: Place,
+    /// Who is told of alerts.
+    #[command(flatten)]
+    pub alerts: AlertTargets,
     /// Seconds between two looks at bronze
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub every_s: u64,

@@ -1,7 +1,10 @@
 //! The commands: open what is named, do the work with the library, print a summary, choose the exit code.
 
+pub mod alerts;
 pub mod audit;
 pub mod contract;
+pub mod redrive;
+pub mod upkeep;
 
 use std::io::{IsTerminal, Write, stdout};
 use std::path::PathBuf;
@@ -20,7 +23,7 @@ use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use crate::cli::{Cli, Format, Land, Place, Query, Watch};
+use crate::cli::{Cli, Format, Land, Query, Run, Watch};
 
 const WORK_FAILED: u8 = 1;
 const USAGE: u8 = 2;
@@ -47,10 +50,12 @@ pub fn failed(error: &anyhow::Error) -> ExitCode {
 struct Usage(String);
 
 /// `run`.
-pub async fn run(cli: &Cli, place: &Place) -> Result<ExitCode> {
-    let contracts = contracts(&place.contracts)?;
-    let lake = Lake::open(&place.lake)?;
+pub async fn run(cli: &Cli, run: &Run) -> Result<ExitCode> {
+    let contracts = contracts(&run.place.contracts)?;
+    let targets = run.alerts.open()?;
+    let lake = Lake::open(&run.place.lake)?;
     let report = run_with_progress(cli, &lake, &contracts).await?;
+    alerts::after_run(&lake, &contracts, &targets).await;
     print(cli, &report, || run_text(&report))?;
     Ok(if report.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(WORK_FAILED) })
 }
@@ -58,6 +63,7 @@ pub async fn run(cli: &Cli, place: &Place) -> Result<ExitCode> {
 /// `watch`.
 pub async fn watch(cli: &Cli, watch: &Watch) -> Result<ExitCode> {
     let contracts = contracts(&watch.place.contracts)?;
+    let targets = watch.alerts.open()?;
     let lake = Lake::open(&watch.place.lake)?;
     let stop = stop_asked()?;
     tokio::pin!(stop);
@@ -68,6 +74,7 @@ pub async fn watch(cli: &Cli, watch: &Watch) -> Result<ExitCode> {
             Ok(_) => {}
             Err(error) => eprintln!("error: {error:#}"),
         }
+        alerts::after_run(&lake, &contracts, &targets).await;
         tokio::select! {
             _ = &mut stop => return Ok(ExitCode::SUCCESS),
             () = tokio::time::sleep(Duration::from_secs(watch.every_s)) => {}

@@ -4,6 +4,7 @@
 //! problems at once, each with its line. SQL is judged by [`crate::check::Checker::new`] and by gold;
 //! [`crate::lint`] puts it all together.
 
+mod alert;
 mod columns;
 mod example;
 mod keys;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use regex::Regex;
 
+pub use alert::{AlertRule, Watch};
 pub use example::{Case, Examples, Expect};
 pub(crate) use problem::Problems;
 pub use problem::{ContractErrors, Place, Problem};
@@ -45,6 +47,8 @@ pub struct Contract {
     pub references: Vec<Reference>,
     /// What is computed from silver.
     pub gold: Vec<GoldQuery>,
+    /// What is told when the dataset is not as it should be.
+    pub alerts: Vec<AlertRule>,
     /// Rows and what becomes of them, by which `contract test` tries the rules.
     pub examples: Option<Examples>,
     /// The timestamp or date column whose UTC day is a row's `dt`.

@@ -3,6 +3,10 @@
 //! Promises that an opened lake exists and names what is wrong when it does not. Bronze is listed and
 //! read here, and written by [`Lake::put_durable`] alone: write-once, on disk before it returns.
 
+mod adopt;
+mod document;
+mod leftover;
+
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,6 +18,8 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use url::Url;
+
+pub use leftover::Leftover;
 
 /// A lake that exists.
 #[derive(Clone, Debug)]
@@ -185,11 +191,7 @@ impl Lake {
     pub fn bronze_stream(&self) -> BoxStream<'static, Result<BronzeObject, LakeError>> {
         let prefix = Path::from("bronze");
         let failed = move |source| LakeError::Store { operation: "listing", key: "bronze".into(), source };
-        self.store
-            .list(Some(&prefix))
-            .map_ok(listed)
-            .map_err(failed)
-            .boxed()
+        self.store.list(Some(&prefix)).map_ok(listed).map_err(failed).boxed()
     }
 
     /// A listed object's bytes, if it still is what was listed.

@@ -9,7 +9,7 @@ use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Int64Type, Schema, SchemaRef};
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::record_batch::RecordBatch;
-use datafusion::common::DataFusionError;
+use datafusion::common::{DataFusionError, ScalarValue};
 use datafusion::logical_expr::{col, lit};
 use serde::{Deserialize, Serialize};
 
@@ -179,6 +179,22 @@ pub async fn processed(ledger: &Table) -> Result<HashSet<(String, String)>, Ledg
 pub async fn entries_of(ledger: &Table, keys: &BTreeSet<&str>) -> Result<Vec<Entry>, LedgerError> {
     let these = col("bronze_key").in_list(keys.iter().map(|key| lit(*key)).collect(), false);
     let rows = session::context().read_table(ledger.provider().await?)?.filter(these)?.collect().await?;
+    read_entries(rows)
+}
+
+/// The dataset's entries that were processed after `since_ms` (since 1970-01-01 UTC), by key.
+pub async fn entries_since(ledger: &Table, dataset: &str, since_ms: i64) -> Result<Vec<Entry>, LedgerError> {
+    let since = ScalarValue::TimestampMicrosecond(Some(since_ms.saturating_mul(1_000)), Some("UTC".into()));
+    let rows = session::context()
+        .read_table(ledger.provider().await?)?
+        .filter(col("dataset").eq(lit(dataset)))?
+        .filter(col("processed_at").gt(lit(since)))?
+        .collect()
+        .await?;
+    read_entries(rows)
+}
+
+fn read_entries(rows: Vec<RecordBatch>) -> Result<Vec<Entry>, LedgerError> {
     let mut entries = Vec::new();
     for batch in rows {
         let order: Vec<usize> = schema()

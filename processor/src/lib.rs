@@ -5,31 +5,36 @@
 //! [`redact`] removes personal data ([`examine`] is these four in order); [`silver`] promotes each row
 //! once, [`discard`] keeps the others with the reason, [`ledger`] accounts for the object
 //! ([`promote`] is these three in order), [`gold`] sums silver up. [`run`] does it for all that is
-//! pending, [`audit`] proves the result, [`query`] asks it, and [`land`] fills bronze from MQTT.
+//! pending, [`compact`] and [`maintain`] keep the lake quick, [`alert`] tells what is wrong, [`audit`] proves the result, [`query`] asks it, and [`land`] fills bronze from MQTT.
 //!
 //! The rules are data: a [`contract`] per dataset; [`lint`] finds its mistakes, [`trial`] tries it on its
 //! examples and on [`mutant`]s of it, [`verdict_change`] says what another version would change. [`lake`] and [`table`] are the ground it stands on.
 
 pub use datafusion::arrow;
 
+pub mod alert;
 pub mod audit;
 pub mod bronze;
 pub mod check;
 pub mod column;
+pub mod compact;
 pub mod conform;
 pub mod contract;
 pub mod decode;
 pub mod discard;
 pub mod examine;
+pub mod fingerprint;
 pub mod gold;
 pub mod lake;
 pub mod land;
 pub mod ledger;
 pub mod lint;
+pub mod maintain;
 pub mod mutant;
 pub mod promote;
 pub mod quantile;
 pub mod query;
+pub mod rebuild;
 pub mod redact;
 pub mod redrive;
 pub mod report;

@@ -148,7 +148,9 @@ pub async fn redrive(
     }
     for listed in &work {
         if contracts.iter().all(|contract| contract.dataset != listed.dataset) {
-            report.failed.insert(listed.key.clone(), format!("no contract for the dataset {}", listed.dataset));
+            report
+                .failed
+                .insert(listed.key.clone(), format!("no contract for the dataset {}", listed.dataset));
         }
     }
     Ok(report)
@@ -197,7 +199,8 @@ async fn redrive_group(
             }
         }
     }
-    let mut places = Places::open(lake, which, examined.iter().map(|(candidate, _)| &candidate.object)).await?;
+    let mut places =
+        Places::open(lake, which, examined.iter().map(|(candidate, _)| &candidate.object)).await?;
     recount::keep_comparable(lake, &mut examined, report).await?;
     let mut first_look = true;
     loop {

@@ -143,6 +143,8 @@ async fn pending(
             }
         }
     }
+    // As they were written: of rows with one key the first is kept, and a rebuild finds the same one.
+    pending.values_mut().for_each(|objects| objects.sort_by_key(|candidate| candidate.object.modified_ms));
     Ok(pending)
 }
 

@@ -90,3 +90,139 @@ fn an_object_that_the_cloud_forgot_is_found_and_requeued() {
     lake.run(&[]);
     assert_eq!(lake.audit()["in_flight_objects"], 0);
 }
+
+/// Orders in 24 objects; every seventh is above the limit, every eleventh in a currency that is on no
+/// list, and some are both.
+fn shop() -> TempLake {
+    let lake = TempLake::new();
+    for object in 0..24 {
+        let mut lines = String::new();
+        for row in 0..20 {
+            let n = object * 20 + row;
+            let amount = if n % 7 == 0 { 150_000 } else { 1 + n };
+            let currency = if n % 11 == 0 { "BTC" } else { "EUR" };
+            let day = 1 + object % 3;
+            writeln!(
+                lines,
+                r#"{{"order_id":"A{n}","status":"paid","amount":{amount},"currency":"{currency}","created_at":"2026-01-0{day}T10:00:00Z","notes":"ring ann@example.org"}}"#
+            )
+            .unwrap();
+        }
+        lines += "{\"order_id\":\n";
+        lake.write(&format!("bronze/orders/dt=2026-01-0{}/{object:02}.ndjson", 1 + object % 3), lines);
+    }
+    lake
+}
+
+/// The orders' contract with another limit.
+fn limit_of(amount: u64) -> tempfile::NamedTempFile {
+    let text = std::fs::read_to_string(ingot_tests::workspace().join("contracts/orders.yaml")).unwrap();
+    let other = text.replace("amount > 100000", &format!("amount > {amount}"));
+    assert_ne!(text, other);
+    let mut file = tempfile::Builder::new().suffix(".yaml").tempfile().unwrap();
+    std::io::Write::write_all(&mut file, other.as_bytes()).unwrap();
+    file
+}
+
+/// Rebuilds the lake under a contract; the report.
+fn rebuilt(lake: &TempLake, contract: &str) -> Value {
+    let into = TempLake::new();
+    one_json(&succeeded(lake.processor(&[
+        "rebuild",
+        "--contract",
+        contract,
+        "--into",
+        &into.url(),
+        "--format",
+        "json",
+    ])))
+}
+
+#[test]
+fn a_redrive_gives_what_a_full_reprocess_gives_and_touches_nothing_else() {
+    let lake = shop();
+    lake.run(&["--contract", "contracts/orders.yaml"]);
+    let contract = limit_of(200_000);
+    let contract = contract.path().to_str().unwrap();
+    assert_eq!(rebuilt(&lake, contract)["equal"], false);
+
+    let others = "SELECT bronze_key, ordinal, rules, CAST(discarded_at AS VARCHAR) AS at FROM discard \
+                  WHERE strpos(rules, 'amount_range') = 0 ORDER BY bronze_key, ordinal";
+    let before = lake.query(others);
+    let redrive = ["redrive", "--contract", contract, "--rule", "amount_range", "--format", "json"];
+    let report = one_json(&succeeded(lake.processor(&redrive)));
+    // 69 of 480 are above the old limit; 7 of them are in bitcoins, too.
+    assert_eq!(
+        [&report["rows"], &report["silver"], &report["discarded"], &report["duplicates"]],
+        [&json!(69), &json!(62), &json!(7), &json!(0)]
+    );
+    assert_eq!(report["rules"], json!({"bad_currency": 7}));
+    let after: Vec<Value> = lake.query(others).into_iter().filter(|row| before.contains(row)).collect();
+    assert!(after == before, "a row that the rule had not discarded was written anew");
+    let twice = lake.query("SELECT count(*) AS n FROM silver.orders GROUP BY order_id HAVING count(*) > 1");
+    assert!(twice.is_empty());
+
+    let audit = ["audit", "--contract", contract, "--format", "json"];
+    succeeded(lake.processor(&audit));
+    let full = rebuilt(&lake, contract);
+    assert_eq!(full["equal"], true, "{full}");
+    let again = one_json(&succeeded(lake.processor(&redrive)));
+    assert_eq!((&again["objects"], &again["gold"]), (&json!(0), &json!([])));
+}
+
+#[test]
+fn a_redrive_that_is_killed_or_run_by_two_ends_in_the_same() {
+    let lake = shop();
+    lake.run(&["--contract", "contracts/orders.yaml"]);
+    let contract = limit_of(200_000);
+    let contract = contract.path().to_str().unwrap();
+    let redrive = || {
+        let mut command = std::process::Command::new(ingot_tests::binary("ingot-processor"));
+        command.args(["redrive", "--lake", &lake.url(), "--contract", contract, "--rule", "amount_range"]);
+        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap()
+    };
+    for cut_ms in [40, 120, 250, 400, 600, 900] {
+        let mut child = redrive();
+        std::thread::sleep(Duration::from_millis(cut_ms));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let ends = [redrive(), redrive()].map(|mut child| child.wait().unwrap().code());
+    assert_eq!(ends, [Some(0), Some(0)]);
+    succeeded(lake.processor(&["audit", "--contract", contract, "--format", "json"]));
+    let full = rebuilt(&lake, contract);
+    assert_eq!(full["equal"], true, "{full}");
+}
+
+#[test]
+fn a_rebuild_from_bronze_alone_is_what_was_there_and_goes_on_where_it_was_cut() {
+    let lake = shop();
+    lake.run(&["--contract", "contracts/orders.yaml"]);
+    // The same rows in an object that came later, under a key that sorts before.
+    let first = std::fs::read(lake.path().join("bronze/orders/dt=2026-01-01/00.ndjson")).unwrap();
+    lake.write("bronze/orders/dt=2026-01-01/!again.ndjson", first);
+    succeeded(lake.processor(&["run", "--contract", "contracts/orders.yaml"]));
+
+    let into = TempLake::new();
+    let args = ["rebuild", "--contract", "contracts/orders.yaml", "--into", &into.url(), "--format", "json"];
+    let mut child = std::process::Command::new(ingot_tests::binary("ingot-processor"))
+        .args(["rebuild", "--lake", &lake.url()])
+        .args(&args[1..])
+        .current_dir(ingot_tests::workspace())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let report = one_json(&succeeded(lake.processor(&args)));
+    assert_eq!((&report["equal"], &report["objects"]), (&json!(true), &json!(25)), "{report}");
+    assert_eq!(report["tables"].as_object().unwrap().len(), 5);
+    succeeded(into.processor(&["audit", "--contract", "contracts/orders.yaml"]));
+
+    let elsewhere = TempLake::new();
+    elsewhere.write("bronze/orders/precious.ndjson", "{}\n");
+    let refused = lake.processor(&["rebuild", "--into", &elsewhere.url()]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8(refused.stderr).unwrap().contains("is not empty"));
+}

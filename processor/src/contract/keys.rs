@@ -63,6 +63,7 @@ pub(super) static CONTRACT: Keys = Keys {
                 ("references", List(&REFERENCE)),
                 ("gold", List(&GOLD)),
                 ("examples", One(&EXAMPLES)),
+                ("alerts", List(&ALERT)),
             ]),
         ),
         ("contractCreatedTs", Text),
@@ -208,6 +209,23 @@ static GOLD: Keys = Keys {
     what: "a gold query",
     required: &["name", "window", "sql"],
     known: &[("name", Text), ("description", Text), ("window", Text), ("sql", Text)],
+};
+
+static ALERT: Keys = Keys {
+    what: "an alert",
+    required: &["name", "watch"],
+    known: &[
+        ("name", Text),
+        ("watch", Text),
+        ("openAbovePercent", Number),
+        ("resolveBelowPercent", Number),
+        ("openAboveMinutes", Number),
+        ("resolveBelowMinutes", Number),
+        ("openAboveCount", Number),
+        ("resolveBelowCount", Number),
+        ("windowMinutes", Number),
+        ("rowsMin", Number),
+    ],
 };
 
 static EXAMPLES: Keys = Keys {

@@ -132,3 +132,19 @@ pub(super) struct Case {
     #[serde(default)]
     pub rules: Vec<String>,
 }
+
+/// The value of the custom property `alerts`, one alert.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Alert {
+    pub name: String,
+    pub watch: String,
+    pub open_above_percent: Option<f64>,
+    pub resolve_below_percent: Option<f64>,
+    pub open_above_minutes: Option<f64>,
+    pub resolve_below_minutes: Option<f64>,
+    pub open_above_count: Option<f64>,
+    pub resolve_below_count: Option<f64>,
+    pub window_minutes: Option<u32>,
+    pub rows_min: Option<u64>,
+}

@@ -6,7 +6,8 @@ use serde::de::DeserializeOwned;
 
 use super::problem::Problems;
 use super::{
-    Check, Column, Contract, GoldQuery, LogicalType, Reference, Severity, Window, columns, example, odcs,
+    Check, Column, Contract, GoldQuery, LogicalType, Reference, Severity, Window, alert, columns, example,
+    odcs,
 };
 
 /// The contract in the document; what is wrong with it goes to `problems`.
@@ -41,6 +42,7 @@ pub(super) fn contract(document: odcs::Document, problems: &mut Problems) -> (Co
     let partition_by = partition_column(&document.custom_properties, &columns, problems);
     let gold = gold_queries(&document.custom_properties, problems);
     let examples = example::examples(&document.custom_properties, &columns, &checks, problems);
+    let alerts = alert::alerts(&document.custom_properties, problems);
     let contract = Contract {
         name: document.name.unwrap_or_else(|| document.id.clone()),
         dataset: document.id,
@@ -51,6 +53,7 @@ pub(super) fn contract(document: odcs::Document, problems: &mut Problems) -> (Co
         checks,
         references,
         gold,
+        alerts,
         examples,
         partition_by,
     };

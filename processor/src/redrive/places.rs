@@ -167,10 +167,8 @@ impl Places {
         }
         let Some(these) = these else { return Ok(true) };
         let days: BTreeSet<String> = moved.iter().map(|object| day_of(object.candidate)).collect();
-        let predicate = col("dataset")
-            .eq(lit(contract.dataset.as_str()))
-            .and(crate::silver::on_days(&days))
-            .and(these);
+        let predicate =
+            col("dataset").eq(lit(contract.dataset.as_str())).and(crate::silver::on_days(&days)).and(these);
         let rows = concat_batches(&discard::schema(), &batches)?;
         let next = i64::try_from(self.table.version()).unwrap_or(i64::MAX).saturating_add(1);
         match self.table.replace_where(rows, predicate, &[(LOCK.to_owned(), next)]).await {
