@@ -56,6 +56,8 @@ pub struct Balance {
     pub unprocessed_objects: u64,
     /// Some of them, by key.
     pub unprocessed: Vec<String>,
+    /// Objects in bronze that a check has set aside.
+    pub quarantined_objects: u64,
     /// Bytes of the ledger's objects.
     pub bytes: i64,
     /// Disagreements found.

@@ -74,7 +74,7 @@ pub enum Command {
         after_help = "Example:\n  ingot-processor query --lake file:///data/lake \"SELECT rule, count(*) FROM discard GROUP BY rule\""
     )]
     Query(Query),
-    /// Write the many small files of closed partitions anew as few; no row changes
+    /// Write the many small files of partitions anew as few; no row changes
     #[command(
         after_help = "Example:\n  ingot-processor compact --lake file:///data/lake --dry-run\n  ingot-processor compact --lake file:///data/lake --closed-after-days 2"
     )]

@@ -7,7 +7,7 @@ pub mod redrive;
 pub mod upkeep;
 
 use std::io::{IsTerminal, Write, stdout};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -134,7 +134,7 @@ fn contracts(files: &[PathBuf]) -> Result<Vec<Contract>> {
     let mut problems = Vec::new();
     for file in files {
         match std::fs::read_to_string(file) {
-            Ok(text) => match Contract::parse(&text) {
+            Ok(text) => match Contract::parse_beside(&text, file.parent().unwrap_or(Path::new(""))) {
                 Ok(contract) => contracts.push(contract),
                 Err(errors) => problems.push(format!("{}: {errors}", file.display())),
             },
@@ -193,6 +193,15 @@ fn run_text(report: &RunReport) -> String {
     }
     if report.skipped > 0 {
         text += &format!("\n  skipped {} objects that no contract speaks for", report.skipped);
+    }
+    for (key, reason) in &report.quarantined {
+        text += &format!("\n  set aside: {key}: {reason}");
+    }
+    if report.in_quarantine > 0 {
+        text += &format!("\n  {} objects are in quarantine since earlier runs", report.in_quarantine);
+    }
+    for (dataset, objects) in &report.stopped {
+        text += &format!("\n  stopped for {dataset}, {objects} objects are left for the next run");
     }
     for (key, reason) in &report.failed {
         text += &format!("\n  failed, to be tried again: {key}: {reason}");

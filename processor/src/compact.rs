@@ -1,32 +1,49 @@
-//! Compaction: the many small files of a closed partition become few, and no row changes.
+//! Compaction: the many small files of a partition become few, and no row changes.
 //!
 //! A partition is read and written back in one commit on the same snapshot ([`crate::table`] says
 //! why that is safe beside other processors and other compactions). A partition is closed when its day is
-//! over for long enough; one without a day, as the ledger's, is never written again and again by late
-//! rows alone, so it is taken whenever it has enough small files.
+//! over for long enough. One that is still written to, as today's or the ledger's, waits for many more small
+//! files: each time it is written anew as a whole.
 
 use chrono::{DateTime, Days};
 use serde::Serialize;
 
 use crate::contract::Contract;
-use crate::lake::Lake;
+use crate::lake::{Lake, LakeError};
 use crate::table::{CONFLICTS_MAX, CommitError, Files, Partition, Table, TableError, after_conflict};
-use crate::{discard, ledger};
 
 /// When a partition is worth writing anew.
 #[derive(Clone, Copy, Debug)]
 pub struct CompactSettings {
     /// Days after a partition's own day until it is closed.
     pub closed_after_days: u64,
-    /// Small files that make it worth while.
+    /// Small files that make it worth while once it is closed, if there are at least as many as large ones.
     pub small_files_min: u64,
+    /// Small files that make it worth while before, if they hold a quarter of its bytes.
+    pub open_small_files_min: u64,
     /// What is small, in bytes.
     pub small_file_bytes: u64,
 }
 
 impl Default for CompactSettings {
     fn default() -> Self {
-        Self { closed_after_days: 1, small_files_min: 8, small_file_bytes: 16 * 1024 * 1024 }
+        Self {
+            closed_after_days: 1,
+            small_files_min: 8,
+            open_small_files_min: 64,
+            small_file_bytes: 16 * 1024 * 1024,
+        }
+    }
+}
+
+impl CompactSettings {
+    /// Whether writing such files anew saves a reader more than it costs once.
+    fn is_worth(&self, is_closed: bool, files: Files) -> bool {
+        if is_closed {
+            files.small >= self.small_files_min && 2 * files.small >= files.count
+        } else {
+            files.small >= self.open_small_files_min && 4 * files.small_bytes >= files.bytes
+        }
     }
 }
 
@@ -40,6 +57,7 @@ pub struct Due {
     /// Its files.
     pub files: Files,
     order: Vec<String>,
+    is_closed: bool,
 }
 
 /// What compacting a partition came to.
@@ -67,6 +85,9 @@ pub enum CompactError {
     /// The table failed or stayed contended.
     #[error(transparent)]
     Commit(#[from] CommitError),
+    /// The lake.
+    #[error(transparent)]
+    Lake(#[from] LakeError),
 }
 
 impl From<TableError> for CompactError {
@@ -85,32 +106,30 @@ impl Due {
     }
 }
 
-/// The partitions of silver, discard and ledger that are due at `now_ms`. Gold is replaced day by day
-/// and stays in few files by itself.
+/// The partitions that are due at `now_ms`, of every table but gold's: gold is replaced day by day and stays in
+/// few files by itself.
 pub async fn due(
     lake: &Lake,
     contracts: &[Contract],
     settings: CompactSettings,
     now_ms: i64,
 ) -> Result<Vec<Due>, CompactError> {
-    let mut tables: Vec<(String, Vec<String>)> = contracts
-        .iter()
-        .map(|contract| (format!("silver/{}", contract.dataset), contract.key.clone()))
-        .collect();
-    let by_object = vec!["bronze_key".to_owned()];
-    tables.push((discard::PATH.to_owned(), by_object.clone()));
-    tables.push((ledger::PATH.to_owned(), by_object));
+    let key_of = |path: &str| {
+        let dataset = path.strip_prefix("silver/")?;
+        contracts.iter().find(|contract| contract.dataset == dataset).map(|contract| contract.key.clone())
+    };
     let open_from = first_open_day(settings.closed_after_days, now_ms);
     let mut due = Vec::new();
-    for (path, order) in tables {
+    for path in lake.tables()?.into_iter().filter(|path| !path.starts_with("gold/")) {
+        let order = key_of(&path).unwrap_or_else(|| vec!["bronze_key".to_owned()]);
         let Some(table) = Table::open(lake, &path).await? else { continue };
         for (partition, files) in table.partitions(settings.small_file_bytes)? {
-            let closed = match partition.get("dt") {
+            let is_closed = match partition.get("dt") {
                 Some(dt) => dt.as_deref().is_none_or(|dt| dt < open_from.as_str()),
-                None => true,
+                None => false,
             };
-            if closed && files.small >= settings.small_files_min {
-                due.push(Due { table: path.clone(), partition, files, order: order.clone() });
+            if settings.is_worth(is_closed, files) {
+                due.push(Due { table: path.clone(), partition, files, order: order.clone(), is_closed });
             }
         }
     }
@@ -127,7 +146,7 @@ pub async fn compact(
     let order: Vec<&str> = due.order.iter().map(String::as_str).collect();
     for conflicts in 0..CONFLICTS_MAX {
         let before = files_of(&table, due, settings)?;
-        if before.small < settings.small_files_min {
+        if !settings.is_worth(due.is_closed, before) {
             return Ok(None);
         }
         match table.rewrite(&due.partition, &order).await {
@@ -167,6 +186,22 @@ fn first_open_day(closed_after_days: u64, now_ms: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_large_partition_is_not_written_anew_for_a_few_late_rows() {
+        let settings = CompactSettings::default();
+        let files = |small, large| Files {
+            count: small + large,
+            small,
+            small_bytes: small,
+            bytes: small + 100 * large,
+            rows: 0,
+        };
+        assert!(settings.is_worth(true, files(8, 0)) && !settings.is_worth(true, files(7, 0)));
+        assert!(!settings.is_worth(true, files(8, 9)) && settings.is_worth(true, files(9, 9)));
+        assert!(settings.is_worth(false, files(64, 1)) && !settings.is_worth(false, files(64, 2)));
+        assert!(!settings.is_worth(false, files(63, 0)));
+    }
 
     #[test]
     fn a_day_is_closed_when_it_is_over_for_long_enough() {

@@ -5,9 +5,11 @@
 //! [`crate::lint`] puts it all together.
 
 mod alert;
+mod beside;
 mod columns;
 mod example;
 mod keys;
+mod list;
 mod odcs;
 mod outline;
 mod problem;
@@ -15,12 +17,15 @@ mod reference;
 mod shape;
 mod validate;
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::Path;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use regex::Regex;
 
 pub use alert::{AlertRule, Watch};
+use beside::Beside;
 pub use example::{Case, Examples, Expect};
 pub(crate) use problem::Problems;
 pub use problem::{ContractErrors, Place, Problem};
@@ -53,6 +58,8 @@ pub struct Contract {
     pub examples: Option<Examples>,
     /// The timestamp or date column whose UTC day is a row's `dt`.
     pub partition_by: String,
+    /// Differs when the text of the contract or of a file that it names differs.
+    pub fingerprint: String,
 }
 
 /// A column of silver.
@@ -133,9 +140,9 @@ pub enum Severity {
     Discard,
     /// The row is accepted and counted.
     Warn,
-    /// Every row of its object is discarded.
+    /// Its object is set aside whole, until its bytes or the contract change.
     Quarantine,
-    /// The object is not processed, and the run reports it.
+    /// Its object is not processed, and the run stops for the dataset and fails.
     Fail,
 }
 
@@ -175,14 +182,19 @@ pub enum Window {
 
 impl Contract {
     /// Reads a contract; on failure every problem that was found.
+    ///
+    /// A contract that names other files needs [`Self::parse_beside`].
     pub fn parse(text: &str) -> Result<Self, ContractErrors> {
-        let Read { contract, problems, .. } = Self::read(text);
-        let problems = problems.finish();
-        contract.filter(|_| problems.is_empty()).ok_or(ContractErrors { problems })
+        Self::read(text, None).whole()
+    }
+
+    /// Reads a contract that stands in the folder, as the files do that it names.
+    pub fn parse_beside(text: &str, folder: &Path) -> Result<Self, ContractErrors> {
+        Self::read(text, Some(folder)).whole()
     }
 
     /// Reads as much of a contract as can be read.
-    pub(crate) fn read(text: &str) -> Read {
+    pub(crate) fn read(text: &str, folder: Option<&Path>) -> Read {
         let outline: outline::Node = match serde_saphyr::from_str(text) {
             Ok(outline) => outline,
             Err(error) => return Read::nothing(Problems::default(), &error),
@@ -193,7 +205,13 @@ impl Contract {
         }
         match serde_saphyr::from_str::<odcs::Document>(text) {
             Ok(document) => {
-                let (contract, columns_are_sound) = validate::contract(document, &mut problems);
+                let mut beside = Beside::new(folder);
+                let (mut contract, columns_are_sound) =
+                    validate::contract(document, &mut beside, &mut problems);
+                // Another hash in another version of this program costs a second look, nothing else.
+                let mut hasher = DefaultHasher::new();
+                (text, beside.read()).hash(&mut hasher);
+                contract.fingerprint = format!("{:016x}", hasher.finish());
                 Read { contract: Some(contract), columns_are_sound, problems }
             }
             // What the structure's check found says it better.
@@ -238,6 +256,11 @@ pub(crate) struct Read {
 }
 
 impl Read {
+    fn whole(self) -> Result<Contract, ContractErrors> {
+        let problems = self.problems.finish();
+        self.contract.filter(|_| problems.is_empty()).ok_or(ContractErrors { problems })
+    }
+
     fn nothing(mut problems: Problems, error: &serde_saphyr::Error) -> Self {
         problems.at_place(error.location().map(outline::place).unwrap_or_default());
         problems.push(format!("not a contract: {}", error.without_snippet()));

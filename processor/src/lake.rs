@@ -76,6 +76,16 @@ pub enum LakeError {
         /// What the store said.
         source: object_store::Error,
     },
+    /// The disk failed.
+    #[error("{operation} {key}: {source}")]
+    Disk {
+        /// What was tried.
+        operation: &'static str,
+        /// On which file or folder.
+        key: String,
+        /// The operating system's word.
+        source: std::io::Error,
+    },
     /// The disk failed to make an object durable.
     #[error("making {key} durable: {source}")]
     Sync {
@@ -161,6 +171,27 @@ impl Lake {
     /// Whether anything was ever stored at `path`.
     pub(crate) fn has(&self, path: &str) -> bool {
         self.root.join(path).is_dir()
+    }
+
+    /// Every table below the lake, by path: `<name>` or `<tier>/<name>`.
+    pub fn tables(&self) -> Result<Vec<String>, LakeError> {
+        let read_failed = |source| LakeError::Disk {
+            operation: "listing the tables of",
+            key: self.url.to_string(),
+            source,
+        };
+        let is_table = |path: &str| self.has(&format!("{path}/_delta_log"));
+        let mut tables = Vec::new();
+        for folder in folders(&self.root).map_err(read_failed)?.into_iter().filter(|name| name != "bronze") {
+            if is_table(&folder) {
+                tables.push(folder);
+                continue;
+            }
+            let below = folders(&self.root.join(&folder)).map_err(read_failed)?;
+            tables.extend(below.iter().map(|name| format!("{folder}/{name}")).filter(|path| is_table(path)));
+        }
+        tables.sort();
+        Ok(tables)
     }
 
     /// Fails with the operating system's word where nothing can be written.
@@ -251,6 +282,17 @@ fn listed(meta: ObjectMeta) -> BronzeObject {
         bytes: meta.size,
         modified_ms: meta.last_modified.timestamp_millis(),
     }
+}
+
+fn folders(dir: &std::path::Path) -> std::io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            names.extend(entry.file_name().into_string());
+        }
+    }
+    Ok(names)
 }
 
 /// What tells one content of a key from another. A local store's tag is inode, time and size; the inode

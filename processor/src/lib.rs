@@ -3,7 +3,7 @@
 //! The path of a bronze object, a file each: [`bronze`] says from its key what it is, [`decode`] takes
 //! its bytes apart, [`conform`] gives the values their types, [`check`] runs the contract's rules,
 //! [`redact`] removes personal data ([`examine`] is these four in order); [`silver`] promotes each row
-//! once, [`discard`] keeps the others with the reason, [`ledger`] accounts for the object
+//! once, [`quarantine`] holds objects that are set aside whole, [`discard`] keeps the others with the reason, [`ledger`] accounts for the object
 //! ([`promote`] is these three in order), [`gold`] sums silver up. [`run`] does it for all that is
 //! pending, [`compact`] and [`maintain`] keep the lake quick, [`alert`] tells what is wrong, [`audit`] proves the result, [`query`] asks it, and [`land`] fills bronze from MQTT.
 //!
@@ -33,6 +33,7 @@ pub mod maintain;
 pub mod mutant;
 pub mod promote;
 pub mod quantile;
+pub mod quarantine;
 pub mod query;
 pub mod rebuild;
 pub mod redact;

@@ -4,6 +4,7 @@
 //! SQL; then what runs but is hardly meant: a reference that no check reads, personal data that gold shows.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::common::DataFusionError;
@@ -15,8 +16,10 @@ use crate::contract::{Contract, GoldQuery, Problem, Problems, Read, Redact};
 use crate::{session, silver};
 
 /// Every problem of the contract, in the order of its lines; none if it is fit for use.
-pub async fn lint(text: &str) -> Vec<Problem> {
-    let Read { contract, columns_are_sound, mut problems } = Contract::read(text);
+///
+/// `folder` is where the contract stands, and the files that it names.
+pub async fn lint(text: &str, folder: Option<&Path>) -> Vec<Problem> {
+    let Read { contract, columns_are_sound, mut problems } = Contract::read(text, folder);
     if let Some(contract) = contract
         && columns_are_sound
     {
@@ -123,7 +126,7 @@ mod tests {
     #[tokio::test]
     async fn the_shipped_contracts_have_no_problems() {
         for text in [ORDERS, READINGS, include_str!("../../contracts/examples/web_events.yaml")] {
-            assert_eq!(lint(text).await, []);
+            assert_eq!(lint(text, None).await, []);
         }
     }
 
@@ -138,7 +141,7 @@ mod tests {
                 "description: Not on the approved list; case",
                 "descripton: Not on the approved list; case",
             );
-        let problems = lint(&text).await;
+        let problems = lint(&text, None).await;
         let expected = [
             (line_of(&text, "descripton:"), "did you mean description?"),
             (line_of(&text, "state NOT IN"), "state"),
@@ -158,7 +161,7 @@ mod tests {
         let unused = READINGS
             .replace("channels.channel IS NULL", "channel = ''")
             .replace("NOT (value >= channels.value_min AND value <= channels.value_max)", "value > 1");
-        let problems = lint(&unused).await;
+        let problems = lint(&unused, None).await;
         assert!(
             problems.iter().any(|problem| problem.problem.contains("no check reads channels.")),
             "{problems:?}"
@@ -169,11 +172,11 @@ mod tests {
             "SELECT max(phone) AS p, status, currency, count(*)",
             1,
         );
-        let problems = lint(&personal).await;
+        let problems = lint(&personal, None).await;
         assert!(problems[0].problem.contains("it reads phone, which is personal"), "{problems:?}");
 
         let bare = ORDERS.replacen(", customProperties: [{ property: redact, value: mask }] }", " }", 1);
-        let problems = lint(&bare).await;
+        let problems = lint(&bare, None).await;
         assert_eq!(problems.len(), 1);
         assert!(problems[0].problem.contains("column customer_email: it is classified as personal"));
     }

@@ -13,7 +13,6 @@ use crate::compact::{self, CompactError, CompactSettings, Compacted, Due};
 use crate::contract::Contract;
 use crate::lake::{Lake, LakeError, Leftover};
 use crate::table::{StoredFile, Table, TableError};
-use crate::{discard, gold, ledger};
 
 const HOUR_MS: i64 = 60 * 60 * 1_000;
 /// Commits after the last checkpoint that make a new one due.
@@ -141,7 +140,7 @@ pub async fn plan(
     let mut steps: Vec<Step> = due.into_iter().map(Step::Compact).collect();
     let cutoff_ms = now_ms - i64::from(settings.keep_hours) * HOUR_MS;
     let mut removals = Vec::new();
-    for path in tables(contracts) {
+    for path in lake.tables()? {
         let Some(table) = Table::open(lake, &path).await? else { continue };
         let log = table.log_state(cutoff_ms, now_ms).await?;
         if rewritten.contains(&path) || log.commits_since_checkpoint >= COMMITS_MAX {
@@ -219,11 +218,4 @@ async fn take(lake: &Lake, step: &Step, settings: MaintainSettings) -> Result<Ta
         }
     }
     Ok(taken)
-}
-
-/// Every table that the contracts give the lake.
-fn tables(contracts: &[Contract]) -> Vec<String> {
-    let silver = contracts.iter().map(|contract| format!("silver/{}", contract.dataset));
-    let golden = contracts.iter().flat_map(|contract| &contract.gold).map(|query| gold::path(&query.name));
-    silver.chain(golden).chain([discard::PATH, ledger::PATH].map(str::to_owned)).collect()
 }

@@ -13,7 +13,7 @@ use datafusion::prelude::SessionContext;
 use crate::contract::Contract;
 use crate::lake::Lake;
 use crate::table::{Table, TableError};
-use crate::{discard, gold, ledger, session};
+use crate::{discard, gold, ledger, quarantine, session};
 
 /// A question could not be answered.
 #[derive(Debug, thiserror::Error)]
@@ -23,7 +23,8 @@ pub enum QueryError {
     Sql(#[from] DataFusionError),
 }
 
-/// A session that knows the lake's tables as `silver.<dataset>`, `gold.<name>`, `discard` and `ledger`.
+/// A session that knows the lake's tables as `silver.<dataset>`, `gold.<name>`, `discard`, `ledger` and
+/// `quarantine`.
 /// A table is opened when a question names it.
 pub fn lake_session(lake: &Lake, contracts: &[Contract]) -> Result<SessionContext, DataFusionError> {
     let context = session::context();
@@ -33,7 +34,7 @@ pub fn lake_session(lake: &Lake, contracts: &[Contract]) -> Result<SessionContex
     });
     let queries = contracts.iter().flat_map(|contract| &contract.gold);
     let golden = queries.map(|query| (query.name.clone(), gold::path(&query.name)));
-    let own = [discard::PATH, ledger::PATH].map(|name| (name.to_owned(), name.to_owned()));
+    let own = [discard::PATH, ledger::PATH, quarantine::PATH].map(|name| (name.to_owned(), name.to_owned()));
     let catalog = context.catalog("datafusion").ok_or_else(|| no_catalog("datafusion"))?;
     for (schema, paths) in [
         ("silver", silver.collect::<BTreeMap<_, _>>()),

@@ -1,7 +1,8 @@
 //! One run: whatever is in bronze and not in the ledger is promoted, then gold is brought up to date.
 //!
 //! Groups are bounded in objects and bytes, so a run's memory does not grow with the backlog. An object
-//! that fails alone is reported and left for the next run; an unknown prefix is skipped and counted.
+//! that fails alone is reported and left for the next run; an unknown prefix is skipped and counted. A
+//! check of severity `fail` ends the dataset's promotion with its group: the other objects of the group land.
 
 use std::collections::BTreeMap;
 
@@ -14,9 +15,10 @@ use crate::check::{CheckError, Checker};
 use crate::contract::Contract;
 use crate::discard;
 use crate::gold::{self, Refreshed};
-use crate::lake::{Lake, LakeError};
+use crate::lake::{BronzeObject, Lake, LakeError};
 use crate::ledger::{self, LedgerError};
 use crate::promote::{Candidate, PromoteError, promote};
+use crate::quarantine::{self, QuarantineError};
 use crate::table::TableError;
 
 /// Most objects promoted in one commit.
@@ -47,6 +49,12 @@ pub struct RunReport {
     pub skipped: u64,
     /// Some of them, with the reason.
     pub skipped_keys: BTreeMap<String, String>,
+    /// Objects that a check set aside in this run, with the reason.
+    pub quarantined: BTreeMap<String, String>,
+    /// Objects that are in quarantine since earlier runs.
+    pub in_quarantine: u64,
+    /// Datasets for which a check of severity `fail` stopped the run, with the objects left for the next one.
+    pub stopped: BTreeMap<String, u64>,
     /// Objects that failed, and gold that did, with the reason; they are tried again by the next run.
     pub failed: BTreeMap<String, String>,
     /// Gold tables brought up to date.
@@ -68,6 +76,9 @@ pub enum RunError {
     /// The ledger.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// Quarantine.
+    #[error(transparent)]
+    Quarantine(#[from] QuarantineError),
     /// Promotion.
     #[error(transparent)]
     Promote(#[from] PromoteError),
@@ -90,8 +101,15 @@ pub async fn run(
     progress(done, found);
     for checker in &checkers {
         let dataset = &checker.contract().dataset;
-        for group in groups(pending.get(dataset).map_or(&[], Vec::as_slice)) {
+        let waiting = pending.get(dataset).map_or(&[][..], Vec::as_slice);
+        let mut left = waiting.len() as u64;
+        for group in groups(waiting) {
             let promoted = promote(lake, checker, group, Utc::now().timestamp_millis()).await?;
+            let stops = promoted.failed.iter().any(|(_, error)| error.stops());
+            for set_aside in promoted.set_aside {
+                warn!(key = %set_aside.bronze_key, check = %set_aside.check, "the object is set aside");
+                report.quarantined.insert(set_aside.bronze_key.clone(), set_aside.reason());
+            }
             for (key, error) in promoted.failed {
                 warn!(%key, %error, "the object failed and is left for the next run");
                 report.failed.insert(key, error.to_string());
@@ -106,7 +124,12 @@ pub async fn run(
                 add(&mut report.warnings, entry.warnings);
             }
             done += group.len() as u64;
+            left -= group.len() as u64;
             progress(done, found);
+            if stops {
+                report.stopped.insert(dataset.clone(), left);
+                break;
+            }
         }
         match gold::refresh(lake, checker.contract()).await {
             Ok(refreshed) => report.gold.extend(refreshed),
@@ -126,6 +149,11 @@ async fn pending(
     report: &mut RunReport,
 ) -> Result<BTreeMap<String, Vec<Candidate>>, RunError> {
     let done = ledger::processed(&ledger::open(lake).await?).await?;
+    let quarantine = quarantine::entries(lake).await?;
+    let is_held = |object: &BronzeObject, key: &BronzeKey| {
+        let contract = contracts.iter().find(|contract| contract.dataset == key.dataset);
+        contract.is_some_and(|contract| quarantine.holds(object, contract).is_some())
+    };
     let mut pending: BTreeMap<String, Vec<Candidate>> = BTreeMap::new();
     for object in lake.list_bronze().await? {
         if done.contains(&(object.key.clone(), object.etag.clone())) {
@@ -133,6 +161,7 @@ async fn pending(
         }
         let is_dataset = |name: &str| contracts.iter().any(|contract| contract.dataset == name);
         match BronzeKey::parse(&object.key, is_dataset) {
+            Ok(key) if is_held(&object, &key) => report.in_quarantine += 1,
             Ok(key) => pending.entry(key.dataset.clone()).or_default().push(Candidate { object, key }),
             Err(skip) => {
                 report.skipped += 1;

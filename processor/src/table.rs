@@ -212,6 +212,11 @@ impl Table {
         Err(CommitError::Conflict { table: self.path.clone() })
     }
 
+    /// Rows that do not fit this table.
+    pub(crate) fn unfit(&self, error: ArrowError) -> TableError {
+        failed("gathering rows for", &self.path)(error)
+    }
+
     async fn write(
         &mut self,
         input: Input,

@@ -151,6 +151,9 @@ fn fate(checker: &Checker, case: &Case, now_ms: i64) -> Result<(Expect, BTreeSet
     let examined = match examine(checker, &key(checker.contract()), Bytes::from(case.row.clone()), now_ms) {
         Ok(examined) => examined,
         Err(ExamineError::Failed { check, .. }) => return Ok((Expect::Fail, BTreeSet::from([check]))),
+        Err(ExamineError::Quarantined { check, .. }) => {
+            return Ok((Expect::Quarantine, BTreeSet::from([check])));
+        }
         Err(error) => return Err(error),
     };
     Ok(match examined.discards.into_iter().next() {

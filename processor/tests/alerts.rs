@@ -141,7 +141,7 @@ async fn a_webhook_that_was_down_gets_what_it_missed_in_order_and_signed() {
     let contracts = sensors(DISCARDS);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/hook?token=secret", listener.local_addr().unwrap());
-    let targets = [Target::Log, Target::Webhook(Webhook::new(&url, Some(b"key")).unwrap())];
+    let targets = [Target::Log, Target::Webhook(Box::new(Webhook::new(&url, Some(b"key")).unwrap()))];
     let now_ms = Utc::now().timestamp_millis();
     judged(&lake, &contracts, &targets, now_ms).await;
     feed(dir.path(), "bad", "gw-1", 1_000, 500.0);

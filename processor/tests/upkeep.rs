@@ -14,8 +14,12 @@ use ingot_processor::maintain::{MaintainSettings, maintain, plan};
 use ingot_processor::query::query;
 use ingot_processor::run::run;
 
-const SETTINGS: CompactSettings =
-    CompactSettings { closed_after_days: 1, small_files_min: 4, small_file_bytes: 16 * 1024 * 1024 };
+const SETTINGS: CompactSettings = CompactSettings {
+    closed_after_days: 1,
+    small_files_min: 4,
+    open_small_files_min: 4,
+    small_file_bytes: 16 * 1024 * 1024,
+};
 const TABLES: [&str; 5] =
     ["silver.sensor_readings", "gold.sensor_hourly", "gold.sensor_daily", "discard", "ledger"];
 
@@ -133,7 +137,7 @@ async fn compaction_beside_running_processors_loses_and_doubles_nothing() {
             tokio::spawn(async move { run(&lake, &sensors(), |_, _| {}).await.unwrap() })
         })
         .collect();
-    let eager = CompactSettings { small_files_min: 2, ..SETTINGS };
+    let eager = CompactSettings { small_files_min: 2, open_small_files_min: 2, ..SETTINGS };
     let mut compacted = 0;
     while !processors.iter().all(tokio::task::JoinHandle::is_finished) {
         for partition in due(&lake, &sensors(), eager, Utc::now().timestamp_millis()).await.unwrap() {
@@ -229,7 +233,7 @@ async fn a_reader_of_the_version_before_upkeep_finds_all_of_its_files() {
 async fn ten_thousand_small_objects() {
     let (dir, lake) = lake();
     let start = Instant::now();
-    let (objects, at_once) = (10_000, 40);
+    let (objects, at_once) = (10_000, 80);
     for start in (0..objects).step_by(at_once) {
         let fed = Instant::now();
         (start..start + at_once).for_each(|object| feed(dir.path(), object, 10));
@@ -239,6 +243,7 @@ async fn ten_thousand_small_objects() {
         }
     }
     println!("fed {objects} objects in {} runs: {:?}", objects / at_once, start.elapsed());
+    run_of_ten(&lake, dir.path(), objects, "before").await;
     let before = everything(&lake).await;
     measure(&lake, dir.path(), "before").await;
     let settings = MaintainSettings::default();
@@ -256,7 +261,15 @@ async fn ten_thousand_small_objects() {
         measure(&lake, dir.path(), "after").await;
     }
     assert!(everything(&lake).await == before);
+    run_of_ten(&lake, dir.path(), objects + 10, "after").await;
     assert_balanced(&lake).await;
+}
+
+async fn run_of_ten(lake: &Lake, root: &Path, first: usize, when: &str) {
+    (first..first + 10).for_each(|object| feed(root, object, 10));
+    let start = Instant::now();
+    run(lake, &sensors(), |_, _| {}).await.unwrap();
+    println!("{when}: a run that takes ten objects: {:?}", start.elapsed());
 }
 
 async fn measure(lake: &Lake, root: &Path, when: &str) {

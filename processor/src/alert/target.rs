@@ -29,7 +29,7 @@ pub enum Target {
     /// The program's log.
     Log,
     /// An HTTP endpoint.
-    Webhook(Webhook),
+    Webhook(Box<Webhook>),
 }
 
 /// An HTTP endpoint.

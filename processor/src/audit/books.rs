@@ -31,7 +31,7 @@ use crate::contract::Contract;
 use crate::lake::{BronzeObject, Lake};
 use crate::ledger::{self, Batch};
 use crate::table::Table;
-use crate::{discard, session, silver};
+use crate::{discard, quarantine, session, silver};
 
 /// What the session's sorts and groups hold before they go to disk.
 const MEMORY_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -47,7 +47,13 @@ pub(super) struct Books {
 impl Books {
     pub(super) async fn open(lake: &Lake, contracts: &[Contract]) -> Result<Self, AuditError> {
         let session = bounded_session()?;
-        let ledger = registered(&session, lake, "ledger", ledger::PATH, &ledger::schema()).await?;
+        registered(&session, lake, "ledger", ledger::PATH, &ledger::schema()).await?;
+        registered(&session, lake, "quarantine", quarantine::PATH, &quarantine::schema()).await?;
+        set_aside(&session, contracts).await?;
+        // The batches of an object in quarantine are there, too.
+        let batches =
+            "SELECT bronze_key, batches FROM ledger UNION ALL SELECT bronze_key, batches FROM set_aside";
+        let ledger = session.sql(batches).await?.into_view();
         let discarded = registered(&session, lake, "discard", discard::PATH, &discard::schema()).await?;
         let (session_of, rows) = (session.clone(), Arc::clone(&ledger));
         register_stream(&session, "batches", batch_schema(), move || {
@@ -93,6 +99,21 @@ impl Books {
         }
         Ok(())
     }
+}
+
+/// Registers `set_aside`: the objects that a check keeps in quarantine under the contracts as they are now.
+async fn set_aside(session: &SessionContext, contracts: &[Contract]) -> Result<(), DataFusionError> {
+    let held: Vec<String> =
+        contracts.iter().map(|contract| format!("'{}'", contract.fingerprint.replace('\'', "''"))).collect();
+    let held = if held.is_empty() { "NULL".to_owned() } else { held.join(", ") };
+    let sql = format!(
+        "SELECT bronze_key, bronze_etag, batches FROM (
+           SELECT *, row_number() OVER (PARTITION BY bronze_key, bronze_etag ORDER BY set_aside_at DESC) AS nth
+           FROM quarantine)
+         WHERE nth = 1 AND contract_fingerprint IN ({held})"
+    );
+    session.register_table("set_aside", session.sql(&sql).await?.into_view())?;
+    Ok(())
 }
 
 /// Contracts' datasets and those of the ledger that no contract speaks for any more.

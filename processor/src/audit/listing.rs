@@ -9,9 +9,16 @@ const NAMED_MAX: usize = 100;
 /// Objects handed on at once by [`requeue`].
 const REQUEUED_AT_ONCE: usize = 1_000;
 
-/// Listed, ours, and not in the ledger in this state.
-const PENDING: &str = "SELECT b.* FROM bronze b LEFT ANTI JOIN ledger l
-    ON b.bronze_key = l.bronze_key AND b.bronze_etag = l.bronze_etag WHERE b.dataset IS NOT NULL";
+/// Listed, ours, and in this state neither in the ledger nor in quarantine.
+const PENDING: &str = "SELECT b.* FROM bronze b
+    LEFT ANTI JOIN ledger l ON b.bronze_key = l.bronze_key AND b.bronze_etag = l.bronze_etag
+    LEFT ANTI JOIN set_aside s ON b.bronze_key = s.bronze_key AND b.bronze_etag = s.bronze_etag
+    WHERE b.dataset IS NOT NULL";
+/// Listed, ours, and set aside by a check.
+const HELD: &str = "SELECT b.* FROM bronze b
+    LEFT ANTI JOIN ledger l ON b.bronze_key = l.bronze_key AND b.bronze_etag = l.bronze_etag
+    LEFT SEMI JOIN set_aside s ON b.bronze_key = s.bronze_key AND b.bronze_etag = s.bronze_etag
+    WHERE b.dataset IS NOT NULL";
 
 pub(super) async fn balance(
     balance: &mut Balance,
@@ -24,6 +31,12 @@ pub(super) async fn balance(
         .each_row(&counts, |row| {
             balance.in_flight_objects = row.count(0);
             balance.unprocessed_objects = row.count(1);
+            Ok(())
+        })
+        .await?;
+    books
+        .each_row(&format!("SELECT count(*) FROM ({HELD})"), |row| {
+            balance.quarantined_objects = row.count(0);
             Ok(())
         })
         .await?;

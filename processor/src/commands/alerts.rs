@@ -43,7 +43,7 @@ impl AlertTargets {
                 bail!(Usage("the file of --alert-webhook-key-file is empty".to_owned()));
             }
             let webhook = Webhook::new(url, key.as_deref()).map_err(|error| Usage(error.to_string()))?;
-            targets.push(Target::Webhook(webhook));
+            targets.push(Target::Webhook(Box::new(webhook)));
         }
         Ok(targets)
     }

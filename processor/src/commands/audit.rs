@@ -56,13 +56,14 @@ pub async fn audit(cli: &Cli, args: &AuditArgs) -> Result<ExitCode> {
 
 fn text(Audited { balance, requeued }: &Audited) -> String {
     let mut text = format!(
-        "{} objects, {} rows in = {} silver + {} discarded + {} duplicates; {} objects in flight; dropped at the edge: {}",
+        "{} objects, {} rows in = {} silver + {} discarded + {} duplicates; {} objects in flight, {} in quarantine; dropped at the edge: {}",
         balance.objects,
         balance.rows_in,
         balance.silver,
         balance.discarded,
         balance.duplicates,
         balance.in_flight_objects,
+        balance.quarantined_objects,
         balance.dropped.values().sum::<u64>(),
     );
     for (dataset, devices) in &balance.devices {

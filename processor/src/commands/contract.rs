@@ -94,8 +94,8 @@ async fn lint_files(cli: &Cli, lint: &Lint) -> Result<ExitCode> {
     let mut found = Vec::new();
     for file in &lint.files {
         let text = read(file)?;
+        let problems = lint::lint(&text, file.parent()).await;
         let file = file.display().to_string();
-        let problems = lint::lint(&text).await;
         found.extend(problems.into_iter().map(|problem| FileProblem { file: file.clone(), problem }));
     }
     print(cli, &found, || match found.len() {

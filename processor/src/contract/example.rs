@@ -47,6 +47,8 @@ pub enum Expect {
     Accept,
     /// It is in discard.
     Discard,
+    /// Its object is set aside.
+    Quarantine,
     /// Its object is not processed.
     Fail,
 }
@@ -57,6 +59,7 @@ impl Expect {
         match self {
             Self::Accept => "accept",
             Self::Discard => "discard",
+            Self::Quarantine => "quarantine",
             Self::Fail => "fail",
         }
     }
@@ -93,9 +96,11 @@ pub(super) fn examples(
         let expect = match case.expect.as_str() {
             "accept" => Expect::Accept,
             "discard" => Expect::Discard,
+            "quarantine" => Expect::Quarantine,
             "fail" => Expect::Fail,
             other => {
-                problems.push(format!("example: expect is {other:?}, not accept, discard or fail"));
+                problems
+                    .push(format!("example: expect is {other:?}, not accept, discard, quarantine or fail"));
                 Expect::Accept
             }
         };

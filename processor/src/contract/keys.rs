@@ -202,7 +202,7 @@ pub(super) static CUSTOM: Keys = Keys {
 static REFERENCE: Keys = Keys {
     what: "a reference",
     required: &["name", "on"],
-    known: &[("name", Text), ("on", Text), ("rows", Any)],
+    known: &[("name", Text), ("on", Text), ("rows", Any), ("file", Text)],
 };
 
 static GOLD: Keys = Keys {

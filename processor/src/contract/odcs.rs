@@ -91,7 +91,9 @@ pub(super) struct Custom {
 pub(super) struct ReferenceList {
     pub name: String,
     pub on: String,
+    #[serde(default)]
     pub rows: Vec<Map<String, Value>>,
+    pub file: Option<String>,
 }
 
 /// The value of the custom property `gold`, one query.

@@ -93,7 +93,7 @@ fn keys_and_examples_are_judged_with_line_and_column() {
     for part in [
         "now is \"today\", not a time",
         "set: amuont is no column",
-        "expect is \"refuse\", not accept, discard or fail",
+        "expect is \"refuse\", not accept, discard, quarantine or fail",
     ] {
         assert!(found.contains(part), "{found}");
     }

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use serde::de::DeserializeOwned;
 
+use super::beside::Beside;
+use super::list::csv_rows;
 use super::problem::Problems;
 use super::{
     Check, Column, Contract, GoldQuery, LogicalType, Reference, Severity, Window, alert, columns, example,
@@ -13,7 +15,11 @@ use super::{
 /// The contract in the document; what is wrong with it goes to `problems`.
 ///
 /// Also whether its columns and references are sound, so that SQL can be held against them.
-pub(super) fn contract(document: odcs::Document, problems: &mut Problems) -> (Contract, bool) {
+pub(super) fn contract(
+    document: odcs::Document,
+    beside: &mut Beside,
+    problems: &mut Problems,
+) -> (Contract, bool) {
     if !document.api_version.is_empty() && !document.api_version.starts_with("v3.") {
         problems
             .at("apiVersion")
@@ -36,7 +42,7 @@ pub(super) fn contract(document: odcs::Document, problems: &mut Problems) -> (Co
     let key = key_columns(&properties, problems);
     let before_columns = problems.len();
     let columns = columns::columns(properties, problems);
-    let references = references(&document.custom_properties, &columns, problems);
+    let references = references(&document.custom_properties, &columns, beside, problems);
     let columns_are_sound = !columns.is_empty() && problems.len() == before_columns;
     let checks = checks(quality, problems);
     let partition_by = partition_column(&document.custom_properties, &columns, problems);
@@ -56,6 +62,7 @@ pub(super) fn contract(document: odcs::Document, problems: &mut Problems) -> (Co
         alerts,
         examples,
         partition_by,
+        fingerprint: String::new(),
     };
     (contract, columns_are_sound)
 }
@@ -178,7 +185,12 @@ fn partition_column(custom: &[odcs::Custom], columns: &[Column], problems: &mut 
     name.to_string()
 }
 
-fn references(custom: &[odcs::Custom], columns: &[Column], problems: &mut Problems) -> Vec<Reference> {
+fn references(
+    custom: &[odcs::Custom],
+    columns: &[Column],
+    beside: &mut Beside,
+    problems: &mut Problems,
+) -> Vec<Reference> {
     let lists: Vec<odcs::ReferenceList> = custom_list(custom, "references", problems);
     let mut references = Vec::new();
     let path = custom_path("references");
@@ -193,9 +205,18 @@ fn references(custom: &[odcs::Custom], columns: &[Column], problems: &mut Proble
         if !columns.iter().any(text) {
             problems.push(format!("{at}: on: {} is not a string column", list.on));
         }
-        match Reference::build(list.name, list.on, &list.rows) {
+        let rows = match (&list.file, list.rows.is_empty()) {
+            (None, _) => Ok(list.rows),
+            (Some(_), false) => Err(vec!["rows and file exclude each other".into()]),
+            (Some(file), true) => beside.open(file).and_then(|bytes| csv_rows(file, bytes, &list.on)),
+        };
+        let built = rows
+            .and_then(|rows| Reference::build(list.name, list.on, &rows).map_err(|problem| vec![problem]));
+        match built {
             Ok(reference) => references.push(reference),
-            Err(problem) => problems.push(format!("{at}: {problem}")),
+            Err(found) => {
+                found.into_iter().for_each(|problem| problems.push(format!("{at}: {problem}")));
+            }
         }
     }
     check_unique("reference", &path, references.iter().map(|reference| &reference.name), problems);

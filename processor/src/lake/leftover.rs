@@ -23,8 +23,11 @@ impl Lake {
     pub fn leftovers(&self, cutoff_ms: i64) -> Result<Vec<Leftover>, LakeError> {
         let cutoff = UNIX_EPOCH + Duration::from_millis(u64::try_from(cutoff_ms).unwrap_or_default());
         let mut found = Vec::new();
-        walk(&self.root, &self.root, cutoff, &mut found)
-            .map_err(|source| LakeError::Sync { key: "leftover files".to_owned(), source })?;
+        walk(&self.root, &self.root, cutoff, &mut found).map_err(|source| LakeError::Disk {
+            operation: "looking for unfinished files in",
+            key: self.url.to_string(),
+            source,
+        })?;
         found.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(found)
     }
@@ -33,7 +36,7 @@ impl Lake {
     pub fn remove_leftover(&self, leftover: &Leftover) -> Result<(), LakeError> {
         match fs::remove_file(self.root.join(&leftover.path)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(LakeError::Sync { key: leftover.path.clone(), source: error })
+                Err(LakeError::Disk { operation: "removing", key: leftover.path.clone(), source: error })
             }
             _ => Ok(()),
         }

@@ -29,7 +29,9 @@ pub struct Files {
     pub count: u64,
     /// Of these, smaller than asked for.
     pub small: u64,
-    /// Their bytes.
+    /// The small ones' bytes.
+    pub small_bytes: u64,
+    /// The bytes of all.
     pub bytes: u64,
     /// Their rows, as the log counts them.
     pub rows: u64,
@@ -44,14 +46,17 @@ impl Table {
             let files = partitions.entry(file.partition_values_map().into_iter().collect()).or_default();
             let bytes = u64::try_from(file.size()).unwrap_or_default();
             files.count += 1;
-            files.small += u64::from(bytes < small_bytes);
+            if bytes < small_bytes {
+                files.small += 1;
+                files.small_bytes += bytes;
+            }
             files.bytes += bytes;
             files.rows += file.num_records().unwrap_or_default() as u64;
         }
         Ok(partitions)
     }
 
-    /// Writes the partition's rows of this snapshot anew, sorted by `order`, in few files. No row changes.
+    /// Writes the partition's rows of this snapshot anew, sorted by those of `order` that it has, in few files. No row changes.
     pub async fn rewrite(&mut self, partition: &Partition, order: &[&str]) -> Result<(), CommitError> {
         let plan = self.sorted(partition, order).await;
         let plan = plan.map_err(|error| failed("reading", &self.path)(DeltaTableError::from(error)))?;
@@ -65,8 +70,11 @@ impl Table {
         let runtime = RuntimeEnvBuilder::new().with_memory_pool(memory).build_arc()?;
         let context = DeltaSessionContext::with_runtime_env(runtime).into_inner();
         let provider = self.provider().await.map_err(|error| DataFusionError::External(error.into()))?;
-        let order: Vec<SortExpr> = order.iter().map(|column| ident(*column).sort(true, true)).collect();
-        let rows = context.read_table(provider)?.filter(is(partition))?.sort(order)?;
+        let rows = context.read_table(provider)?.filter(is(partition))?;
+        let has = |column: &&&str| rows.schema().has_column_with_unqualified_name(column);
+        let order: Vec<SortExpr> =
+            order.iter().filter(has).map(|column| ident(*column).sort(true, true)).collect();
+        let rows = if order.is_empty() { rows } else { rows.sort(order)? };
         let (state, plan) = rows.into_parts();
         Ok(super::Plan { state, plan })
     }

@@ -104,7 +104,7 @@ impl Table {
                 })
             })
             .collect();
-        files.sort_by(|a, b| (a.version, a.is_checkpoint).cmp(&(b.version, b.is_checkpoint)));
+        files.sort_by_key(|file| (file.version, file.is_checkpoint));
         Ok(files)
     }
 }
