@@ -7,7 +7,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::commands::alerts::{AlertTargets, AlertsArgs};
 use crate::commands::audit::AuditArgs;
 use crate::commands::contract::ContractArgs;
+use crate::commands::lineage::LineageTarget;
 use crate::commands::redrive::{RebuildArgs, RedriveArgs};
+use crate::commands::trace::TraceArgs;
 use crate::commands::upkeep::{CompactArgs, MaintainArgs};
 
 /// From bronze to silver, discard and gold: check, redact, promote exactly once, account for every row.
@@ -40,7 +42,7 @@ pub enum Format {
 pub enum Command {
     /// Process what is in bronze and not in the ledger, once
     #[command(
-        after_help = "Example:\n  ingot-processor run --lake file:///data/lake\n  ingot-processor run --lake file:///data/lake --contract contracts/orders.yaml"
+        after_help = "Example:\n  ingot-processor run --lake file:///data/lake\n  ingot-processor run --lake file:///data/lake --contract contracts/orders.yaml --lineage file:///data/lineage.ndjson"
     )]
     Run(Run),
     /// Keep processing what arrives, until interrupted
@@ -69,6 +71,11 @@ pub enum Command {
         after_help = "Example:\n  ingot-processor rebuild --lake file:///data/lake --into file:///data/lake-2\n\nStop the processors, exchange the two folders and start them again when it is done."
     )]
     Rebuild(RebuildArgs),
+    /// Follow a cell of gold to its silver rows, their bronze objects and the gateway's batches
+    #[command(
+        after_help = "Example:\n  ingot-processor trace --lake file:///data/lake --gold sensor_hourly --where \"device = 'd1' AND window_start = '2026-01-01T10:00:00Z'\""
+    )]
+    Trace(TraceArgs),
     /// Ask the lake in SQL: silver.<dataset>, gold.<name>, discard, ledger
     #[command(
         after_help = "Example:\n  ingot-processor query --lake file:///data/lake \"SELECT rule, count(*) FROM discard GROUP BY rule\""
@@ -108,6 +115,9 @@ pub struct Run {
     /// Who is told of alerts.
     #[command(flatten)]
     pub alerts: AlertTargets,
+    /// Where lineage goes.
+    #[command(flatten)]
+    pub lineage: LineageTarget,
 }
 
 /// `watch`.
@@ -119,6 +129,9 @@ pub struct Watch {
     /// Who is told of alerts.
     #[command(flatten)]
     pub alerts: AlertTargets,
+    /// Where lineage goes.
+    #[command(flatten)]
+    pub lineage: LineageTarget,
     /// Seconds between two looks at bronze
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub every_s: u64,

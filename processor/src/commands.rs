@@ -3,7 +3,9 @@
 pub mod alerts;
 pub mod audit;
 pub mod contract;
+pub mod lineage;
 pub mod redrive;
+pub mod trace;
 pub mod upkeep;
 
 use std::io::{IsTerminal, Write, stdout};
@@ -17,8 +19,9 @@ use datafusion::arrow::util::pretty::pretty_format_batches;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use ingot_processor::contract::Contract;
 use ingot_processor::lake::Lake;
+use ingot_processor::lineage::outlet::Outlet;
 use ingot_processor::run::RunReport;
-use ingot_processor::{land as landing, query as querying, run as running};
+use ingot_processor::{land as landing, query as querying};
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -53,8 +56,11 @@ struct Usage(String);
 pub async fn run(cli: &Cli, run: &Run) -> Result<ExitCode> {
     let contracts = contracts(&run.place.contracts)?;
     let targets = run.alerts.open()?;
+    let outlet = run.lineage.open()?;
     let lake = Lake::open(&run.place.lake)?;
-    let report = run_with_progress(cli, &lake, &contracts).await?;
+    let report = run_with_progress(cli, &lake, &contracts, outlet.as_ref()).await;
+    lineage::close(outlet).await;
+    let report = report?;
     alerts::after_run(&lake, &contracts, &targets).await;
     print(cli, &report, || run_text(&report))?;
     Ok(if report.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(WORK_FAILED) })
@@ -64,19 +70,23 @@ pub async fn run(cli: &Cli, run: &Run) -> Result<ExitCode> {
 pub async fn watch(cli: &Cli, watch: &Watch) -> Result<ExitCode> {
     let contracts = contracts(&watch.place.contracts)?;
     let targets = watch.alerts.open()?;
+    let outlet = watch.lineage.open()?;
     let lake = Lake::open(&watch.place.lake)?;
     let stop = stop_asked()?;
     tokio::pin!(stop);
     loop {
         // A failed run is reported and tried again: the next look goes on where this one stopped.
-        match run_with_progress(cli, &lake, &contracts).await {
+        match run_with_progress(cli, &lake, &contracts, outlet.as_ref()).await {
             Ok(report) if report.objects > 0 => print(cli, &report, || run_text(&report))?,
             Ok(_) => {}
             Err(error) => eprintln!("error: {error:#}"),
         }
         alerts::after_run(&lake, &contracts, &targets).await;
         tokio::select! {
-            _ = &mut stop => return Ok(ExitCode::SUCCESS),
+            _ = &mut stop => {
+                lineage::close(outlet).await;
+                return Ok(ExitCode::SUCCESS);
+            }
             () = tokio::time::sleep(Duration::from_secs(watch.every_s)) => {}
         }
     }
@@ -144,9 +154,14 @@ fn contracts(files: &[PathBuf]) -> Result<Vec<Contract>> {
     if problems.is_empty() { Ok(contracts) } else { bail!(Usage(problems.join("\n"))) }
 }
 
-async fn run_with_progress(cli: &Cli, lake: &Lake, contracts: &[Contract]) -> Result<RunReport> {
+async fn run_with_progress(
+    cli: &Cli,
+    lake: &Lake,
+    contracts: &[Contract],
+    outlet: Option<&Outlet>,
+) -> Result<RunReport> {
     let bar = progress_bar(cli, "processing", "objects")?;
-    let report = running::run(lake, contracts, |done, found| {
+    let report = lineage::run(lake, contracts, outlet, |done, found| {
         bar.set_length(found);
         bar.set_position(done);
     })

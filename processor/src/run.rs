@@ -59,6 +59,42 @@ pub struct RunReport {
     pub failed: BTreeMap<String, String>,
     /// Gold tables brought up to date.
     pub gold: Vec<Refreshed>,
+    /// The same sums for each dataset that had objects.
+    pub datasets: BTreeMap<String, DatasetReport>,
+}
+
+/// What a run did for one dataset.
+#[derive(Debug, Default, Serialize)]
+pub struct DatasetReport {
+    /// Objects promoted.
+    pub objects: u64,
+    /// Bytes of them.
+    pub bytes: i64,
+    /// Records in them.
+    pub rows_in: i64,
+    /// Rows promoted to silver.
+    pub silver: i64,
+    /// Rows discarded by a rule.
+    pub discarded: i64,
+    /// Rows discarded because silver already had their key.
+    pub duplicates: i64,
+    /// Discarded rows by their first failing rule.
+    pub rules: BTreeMap<String, u64>,
+    /// Rows that failed a check of severity `warn`, by check.
+    pub warnings: BTreeMap<String, u64>,
+}
+
+impl DatasetReport {
+    fn count(&mut self, entry: &ledger::Entry) {
+        self.objects += 1;
+        self.bytes += entry.bytes;
+        self.rows_in += entry.rows_in;
+        self.silver += entry.silver;
+        self.discarded += entry.discarded;
+        self.duplicates += entry.duplicates;
+        add(&mut self.rules, entry.rules.clone());
+        add(&mut self.warnings, entry.warnings.clone());
+    }
 }
 
 /// A run stopped; what is done stays, and the next run goes on from there.
@@ -90,6 +126,16 @@ pub async fn run(
     contracts: &[Contract],
     progress: impl Fn(u64, u64),
 ) -> Result<RunReport, RunError> {
+    run_telling(lake, contracts, progress, |_| {}).await
+}
+
+/// The same; `starts` is told each dataset that has objects, before the first of them.
+pub async fn run_telling(
+    lake: &Lake,
+    contracts: &[Contract],
+    progress: impl Fn(u64, u64),
+    starts: impl Fn(&str),
+) -> Result<RunReport, RunError> {
     lake.check_writable()?;
     // Nothing discarded is an empty table, not a missing one.
     discard::open(lake).await?;
@@ -103,6 +149,9 @@ pub async fn run(
         let dataset = &checker.contract().dataset;
         let waiting = pending.get(dataset).map_or(&[][..], Vec::as_slice);
         let mut left = waiting.len() as u64;
+        if left > 0 {
+            starts(dataset);
+        }
         for group in groups(waiting) {
             let promoted = promote(lake, checker, group, Utc::now().timestamp_millis()).await?;
             let stops = promoted.failed.iter().any(|(_, error)| error.stops());
@@ -115,6 +164,7 @@ pub async fn run(
                 report.failed.insert(key, error.to_string());
             }
             for entry in promoted.entries {
+                report.datasets.entry(dataset.clone()).or_default().count(&entry);
                 report.objects += 1;
                 report.rows_in += entry.rows_in;
                 report.silver += entry.silver;

@@ -226,3 +226,104 @@ fn a_rebuild_from_bronze_alone_is_what_was_there_and_goes_on_where_it_was_cut() 
     assert_eq!(refused.status.code(), Some(2));
     assert!(String::from_utf8(refused.stderr).unwrap().contains("is not empty"));
 }
+
+#[test]
+fn a_cell_of_gold_is_followed_to_the_gateways_batch() {
+    let lake = TempLake::new();
+    let spool = tempfile::tempdir().unwrap();
+    succeeded(gateway(&lake, spool.path(), &(readings("d1", 0..40) + &readings("d2", 0..40))));
+    lake.write("bronze/sensor_readings/more.ndjson", readings("d1", 40..45));
+    lake.run(&[]);
+    let cell = "device = 'd1' AND window_start = '2026-01-01T00:00:00Z'";
+    let args = ["trace", "--gold", "sensor_hourly", "--where", cell, "--rows-max", "3"];
+    let trace = one_json(&succeeded(lake.processor(&[&args[..], &["--format", "json"]].concat())));
+    assert_eq!(
+        [&trace["cells"], &trace["silver_rows"], &trace["objects"], &trace["cells_listed"][0]["count"]],
+        [&json!(1), &json!(45), &json!(2), &json!(45)]
+    );
+    assert_eq!(trace["silver_rows_listed"].as_array().unwrap().len(), 3);
+    let framed = &trace["objects_listed"][0];
+    let batch = &framed["batches"][0];
+    assert_eq!((&framed["rows"], &framed["rows_in"], &batch["rows"]), (&json!(40), &json!(80), &json!(40)));
+    assert_eq!(
+        (&batch["gateway"], &batch["seq"], &batch["byte_offset"]),
+        (&json!("edge-1"), &json!(0), &json!(0))
+    );
+    let sealed = format!("/gateway=edge-1/{}-0000000000.ingot", batch["boot"].as_str().unwrap());
+    assert!(framed["key"].as_str().unwrap().ends_with(&sealed), "{framed}");
+    assert_eq!(
+        (&trace["objects_listed"][1]["rows"], &trace["objects_listed"][1]["batches"]),
+        (&json!(5), &json!([]))
+    );
+
+    let text = String::from_utf8(succeeded(lake.processor(&args)).stdout).unwrap();
+    for words in [
+        "1 cells",
+        "made of 45 rows of silver.sensor_readings",
+        "and 42 more",
+        "batch 0, sealed 20",
+        ": 40 of 80 readings",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    let nothing = lake.processor(&["trace", "--gold", "sensor_hourly", "--where", "device = 'none'"]);
+    assert_eq!(nothing.status.code(), Some(1));
+    for wrong in [["sensor_hourly", "devise = 'd1'"], ["no_such_gold", "true"]] {
+        let refused = lake.processor(&["trace", "--gold", wrong[0], "--where", wrong[1]]);
+        assert_eq!(refused.status.code(), Some(2), "{}", String::from_utf8_lossy(&refused.stderr));
+    }
+}
+
+#[test]
+fn lineage_tells_a_run_from_start_to_end_and_its_collector_may_be_down() {
+    let lake = shop();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("lineage.ndjson");
+    let target = format!("file://{}", file.display());
+    lake.run(&["--contract", "contracts/orders.yaml", "--lineage", &target]);
+    lake.run(&["--contract", "contracts/orders.yaml", "--lineage", &target]);
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(!text.contains("ann@"), "a value is in the lineage");
+    let events: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    // The second run had nothing to do and says nothing.
+    let kinds: Vec<&Value> = events.iter().map(|event| &event["eventType"]).collect();
+    assert_eq!(kinds, [&json!("START"), &json!("COMPLETE")]);
+    assert_eq!(events[0]["run"]["runId"], events[1]["run"]["runId"]);
+    let end = &events[1];
+    let input = &end["inputs"][0];
+    assert_eq!(input["name"], format!("{}/bronze/orders", lake.path().display()));
+    let metrics = &input["inputFacets"]["dataQualityMetrics"];
+    assert_eq!((&metrics["rowCount"], &metrics["fileCount"]), (&json!(504), &json!(24)));
+    let assertions = input["inputFacets"]["dataQualityAssertions"]["assertions"].as_array().unwrap();
+    let verdict =
+        |name: &str| &assertions.iter().find(|found| found["assertion"] == name).unwrap()["success"];
+    assert_eq!((verdict("amount_range"), verdict("bad_status")), (&json!(false), &json!(true)));
+    let output = |name: &str| {
+        let path = format!("{}/{name}", lake.path().display());
+        end["outputs"].as_array().unwrap().iter().find(|output| output["name"] == path.as_str()).unwrap()
+    };
+    let silver = output("silver/orders");
+    assert_eq!(silver["outputFacets"]["outputStatistics"]["rowCount"], 374);
+    let email = &silver["facets"]["columnLineage"]["fields"]["customer_email"]["inputFields"][0];
+    assert_eq!(
+        (&email["field"], &email["transformations"][0]["masking"]),
+        (&json!("customer_email"), &json!(true))
+    );
+    let total = &output("gold/orders_by_status")["facets"]["columnLineage"]["fields"]["total_amount"]["inputFields"]
+        [0];
+    assert_eq!(
+        (&total["field"], &total["transformations"][0]["subtype"]),
+        (&json!("amount"), &json!("AGGREGATION"))
+    );
+
+    // Nothing listens there; the work is done, in time, and the loss is told.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    lake.write("bronze/orders/late.ndjson", "{}\n");
+    let down = format!("http://127.0.0.1:{port}/api/v1/lineage");
+    let output =
+        succeeded(lake.processor(&["run", "--contract", "contracts/orders.yaml", "--lineage", &down]));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("a lineage event is dropped"));
+    lake.audit();
+    let refused = lake.processor(&["run", "--lineage", "http://collector.example.org/"]);
+    assert_eq!(refused.status.code(), Some(2));
+}
