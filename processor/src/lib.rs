@@ -7,6 +7,9 @@
 //! ([`promote`] is these three in order), [`gold`] sums silver up. [`run`] does it for all that is
 //! pending, [`compact`] and [`maintain`] keep the lake quick, [`alert`] tells what is wrong, [`audit`] proves the result, [`query`] asks it, and [`land`] fills bronze from MQTT.
 //!
+//! Looking back: [`trace`] follows a number to its readings, [`redrive`] judges again what a rule discarded, [`rebuild`]
+//! makes it all anew and compares by [`fingerprint`], [`lineage`] tells others; [`origin`] knows which columns gold is made of.
+//!
 //! The rules are data: a [`contract`] per dataset; [`lint`] finds its mistakes, [`trial`] tries it on its
 //! examples and on [`mutant`]s of it, [`verdict_change`] says what another version would change. [`lake`] and [`table`] are the ground it stands on.
 
