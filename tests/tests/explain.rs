@@ -73,6 +73,22 @@ fn the_audit_knows_every_device_by_its_numbers() {
 }
 
 #[test]
+fn the_audit_joins_more_than_one_batch_of_rows() {
+    let lake = TempLake::new();
+    for part in [2, 0, 1] {
+        let seqs = (part * 10_000..part * 10_000 + 10_000).filter(|seq| *seq != 12_345);
+        lake.write(&format!("bronze/sensor_readings/{part}.ndjson"), readings("long", seqs));
+        lake.run(&[]);
+    }
+    let audit = failed(&lake.processor(&["audit", "--format", "json"]));
+    let devices = &audit["devices"]["sensor_readings"];
+    for (what, count) in [("seen", 29_999), ("late", 19_999), ("lost", 1), ("gaps", 1)] {
+        assert_eq!(devices[what], count, "{what}: {devices}");
+    }
+    assert_eq!(devices["incomplete"][0]["first_missing"], 12_345);
+}
+
+#[test]
 fn an_object_that_the_cloud_forgot_is_found_and_requeued() {
     let lake = TempLake::new();
     let spool = tempfile::tempdir().unwrap();

@@ -149,19 +149,20 @@ impl Query<'_> {
                 Ok(())
             })
             .await?;
-        // By object, not by reading: an object's readings were processed at one moment.
+        // By object, not by reading: an object's readings were processed at one moment. As a number, since a
+        // sort-merge join does not compare moments with a time zone.
         let late = format!(
             "WITH parts AS (
-               SELECT s.device, s.boot, l.processed_at, s.bronze_key, count(*) AS readings, max(s.seq) AS last
+               SELECT s.device, s.boot, CAST(l.processed_at AS BIGINT) AS processed, s.bronze_key, count(*) AS readings, max(s.seq) AS last
                FROM {silver} s JOIN ledger l ON s.bronze_key = l.bronze_key AND s.bronze_etag = l.bronze_etag
                GROUP BY s.device, s.boot, l.processed_at, s.bronze_key),
              moments AS (
-               SELECT device, boot, processed_at, max(max(last)) OVER (
-                        PARTITION BY device, boot ORDER BY processed_at
+               SELECT device, boot, processed, max(max(last)) OVER (
+                        PARTITION BY device, boot ORDER BY processed
                         ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
-               FROM parts GROUP BY device, boot, processed_at)
+               FROM parts GROUP BY device, boot, processed)
              SELECT sum(p.readings) FROM parts p JOIN moments m
-               ON p.device = m.device AND p.boot = m.boot AND p.processed_at = m.processed_at
+               ON p.device = m.device AND p.boot = m.boot AND p.processed = m.processed
              WHERE p.last < m.before",
             silver = self.silver
         );
