@@ -66,8 +66,11 @@ pub struct Shown {
 /// Days of silver; `None` for all of them.
 pub type Days = Option<BTreeSet<String>>;
 
-/// Brings silver up to the newest versions; the days that were computed anew. For a contract with `latestBy`.
+/// Brings silver up to the newest versions, where the contract has `latestBy`; the days that were computed anew.
 pub async fn refresh(lake: &Lake, contract: &Contract) -> Result<Days, LatestError> {
+    if contract.latest_by.is_empty() {
+        return Ok(None);
+    }
     for conflicts in 0..CONFLICTS_MAX {
         let Some(versions) = Table::open(lake, &silver::rows_path(contract)).await? else { return Ok(None) };
         match refresh_once(lake, contract, &versions).await {

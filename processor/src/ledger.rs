@@ -1,7 +1,7 @@
 //! The ledger: one row per bronze object, written last. Its sums are the proof that nothing is lost:
 //! `rows_in = silver + discarded + duplicates`, and what the edge gave up stands beside it by cause.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, AsArray, Int64Array, StringArray, TimestampMicrosecondArray};
@@ -175,9 +175,10 @@ pub async fn processed(ledger: &Table) -> Result<HashSet<(String, String)>, Ledg
     Ok(done)
 }
 
-/// Every entry, by key.
-pub async fn entries(ledger: &Table) -> Result<Vec<Entry>, LedgerError> {
-    let rows = session::context().read_table(ledger.provider().await?)?.collect().await?;
+/// The entries of some keys, by key.
+pub async fn entries_of(ledger: &Table, keys: &BTreeSet<&str>) -> Result<Vec<Entry>, LedgerError> {
+    let these = col("bronze_key").in_list(keys.iter().map(|key| lit(*key)).collect(), false);
+    let rows = session::context().read_table(ledger.provider().await?)?.filter(these)?.collect().await?;
     read_entries(rows)
 }
 

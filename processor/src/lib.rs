@@ -8,6 +8,9 @@
 //! [`dataset_check`] judges what has landed. [`run`] does it for all that is
 //! pending, [`compact`] and [`maintain`] keep the lake quick, [`alert`] tells what is wrong, [`audit`] proves the result, [`query`] asks it, and [`land`] fills bronze from MQTT.
 //!
+//! Looking back: [`trace`] follows a number to its readings, [`redrive`] judges again what a rule discarded, [`rebuild`]
+//! makes it all anew and compares by [`fingerprint`], [`lineage`] tells others; [`origin`] knows which columns gold is made of.
+//!
 //! The rules are data: a [`contract`] per dataset; [`lint`] finds its mistakes, [`trial`] tries it on its
 //! examples and on [`mutant`]s of it, [`verdict_change`] says what another version would change. [`lake`] and [`table`] are the ground it stands on.
 
@@ -25,23 +28,29 @@ pub mod dataset_check;
 pub mod decode;
 pub mod discard;
 pub mod examine;
+pub mod fingerprint;
 pub mod gold;
 pub mod lake;
 pub mod land;
 pub mod latest;
 pub mod ledger;
+pub mod lineage;
 pub mod lint;
 pub mod maintain;
 pub mod mutant;
+pub mod origin;
 pub mod promote;
 pub mod quantile;
 pub mod quarantine;
 pub mod query;
+pub mod rebuild;
 pub mod redact;
+pub mod redrive;
 pub mod report;
 pub mod run;
 pub mod session;
 pub mod silver;
 pub mod table;
+pub mod trace;
 pub mod trial;
 pub mod verdict_change;

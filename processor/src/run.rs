@@ -65,6 +65,44 @@ pub struct RunReport {
     pub gold: Vec<Refreshed>,
     /// What the datasets' checks found.
     pub checks: Vec<CheckResult>,
+    /// The same sums for each dataset that had objects.
+    pub datasets: BTreeMap<String, DatasetReport>,
+}
+
+/// What a run did for one dataset.
+#[derive(Debug, Default, Serialize)]
+pub struct DatasetReport {
+    /// Objects promoted.
+    pub objects: u64,
+    /// Bytes of them.
+    pub bytes: i64,
+    /// Records in them.
+    pub rows_in: i64,
+    /// Rows promoted to silver.
+    pub silver: i64,
+    /// Rows discarded by a rule.
+    pub discarded: i64,
+    /// Rows discarded because silver already had their key.
+    pub duplicates: i64,
+    /// Rows kept as versions that are not, or no longer, the latest of their keys.
+    pub superseded: i64,
+    /// Discarded rows by their first failing rule.
+    pub rules: BTreeMap<String, u64>,
+    /// Rows that failed a check of severity `warn`, by check.
+    pub warnings: BTreeMap<String, u64>,
+}
+
+impl DatasetReport {
+    fn count(&mut self, entry: &ledger::Entry) {
+        self.objects += 1;
+        self.bytes += entry.bytes;
+        self.rows_in += entry.rows_in;
+        self.silver += entry.silver;
+        self.discarded += entry.discarded;
+        self.duplicates += entry.duplicates;
+        add(&mut self.rules, entry.rules.clone());
+        add(&mut self.warnings, entry.warnings.clone());
+    }
 }
 
 impl RunReport {
@@ -103,6 +141,16 @@ pub async fn run(
     contracts: &[Contract],
     progress: impl Fn(u64, u64),
 ) -> Result<RunReport, RunError> {
+    run_telling(lake, contracts, progress, |_| {}).await
+}
+
+/// The same; `starts` is told each dataset that has objects, before the first of them.
+pub async fn run_telling(
+    lake: &Lake,
+    contracts: &[Contract],
+    progress: impl Fn(u64, u64),
+    starts: impl Fn(&str),
+) -> Result<RunReport, RunError> {
     lake.check_writable()?;
     // Nothing discarded is an empty table, not a missing one.
     discard::open(lake).await?;
@@ -119,6 +167,9 @@ pub async fn run(
         let mut brought = Brought::default();
         let mut kept = 0;
         let silver_before = Table::version_of(lake, &silver::path(dataset)).await?;
+        if left > 0 {
+            starts(dataset);
+        }
         for group in groups(waiting) {
             let promoted = promote(lake, checker, group, Utc::now().timestamp_millis()).await?;
             let stops = promoted.failed.iter().any(|(_, error)| error.stops());
@@ -135,6 +186,7 @@ pub async fn run(
                 let batches = entry.batches.iter().cloned();
                 brought.batches.extend(batches.map(|batch| (entry.bronze_key.clone(), batch)));
                 kept += entry.silver;
+                report.datasets.entry(dataset.clone()).or_default().count(&entry);
                 report.objects += 1;
                 report.rows_in += entry.rows_in;
                 report.silver += entry.silver;
@@ -155,6 +207,10 @@ pub async fn run(
             Ok(Some(shown)) => {
                 report.superseded += kept - shown;
                 report.silver -= kept - shown;
+                if let Some(dataset) = report.datasets.get_mut(dataset) {
+                    dataset.superseded += kept - shown;
+                    dataset.silver -= kept - shown;
+                }
             }
             Ok(None) => {}
             Err(error) => {
@@ -239,11 +295,13 @@ async fn pending(
             }
         }
     }
+    // As they were written: of rows with one key the first is kept, and a rebuild finds the same one.
+    pending.values_mut().for_each(|objects| objects.sort_by_key(|candidate| candidate.object.modified_ms));
     Ok(pending)
 }
 
 /// Cuts candidates into groups within [`GROUP_OBJECTS_MAX`] and [`GROUP_BYTES_MAX`].
-fn groups(mut candidates: &[Candidate]) -> impl Iterator<Item = &[Candidate]> {
+pub(crate) fn groups(mut candidates: &[Candidate]) -> impl Iterator<Item = &[Candidate]> {
     std::iter::from_fn(move || {
         let mut bytes = 0;
         let fits = candidates
