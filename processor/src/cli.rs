@@ -5,8 +5,12 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::alerts::{AlertTargets, AlertsArgs};
+use crate::commands::audit::AuditArgs;
 use crate::commands::contract::ContractArgs;
 use crate::commands::cost::CostArgs;
+use crate::commands::lineage::LineageTarget;
+use crate::commands::redrive::{RebuildArgs, RedriveArgs};
+use crate::commands::trace::TraceArgs;
 use crate::commands::upkeep::{CompactArgs, MaintainArgs};
 
 /// From bronze to silver, discard and gold: check, redact, promote exactly once, account for every row.
@@ -39,7 +43,7 @@ pub enum Format {
 pub enum Command {
     /// Process what is in bronze and not in the ledger, once
     #[command(
-        after_help = "Example:\n  ingot-processor run --lake file:///data/lake\n  ingot-processor run --lake file:///data/lake --contract contracts/orders.yaml"
+        after_help = "Example:\n  ingot-processor run --lake file:///data/lake\n  ingot-processor run --lake file:///data/lake --contract contracts/orders.yaml --lineage file:///data/lineage.ndjson"
     )]
     Run(Run),
     /// Keep processing what arrives, until interrupted
@@ -49,13 +53,30 @@ pub enum Command {
     #[command(after_help = "Example:\n  ingot-processor land --lake file:///data/lake --mqtt 127.0.0.1:1883")]
     Land(Land),
     /// Prove from the lake alone that every row is in exactly one place; exit 1 where it is not
-    #[command(after_help = "Example:\n  ingot-processor audit --lake file:///data/lake --format json")]
-    Audit(Place),
+    #[command(
+        after_help = "Example:\n  ingot-processor audit --lake file:///data/lake --format json\n  ingot-processor audit --lake file:///data/lake --requeue"
+    )]
+    Audit(AuditArgs),
     /// Judge the contracts' alerts and list those that are open; exit 1 where one is
     #[command(
         after_help = "Example:\n  ingot-processor alerts --lake file:///data/lake --format json\n  ingot-processor alerts --lake file:///data/lake --alert-webhook https://example.org/hook"
     )]
     Alerts(AlertsArgs),
+    /// Judge again, from bronze and by the contract as it is now, what a rule discarded, and only that
+    #[command(
+        after_help = "Example:\n  ingot-processor redrive --lake file:///data/lake --contract contracts/orders.yaml --rule bad_currency --since 2026-01-31"
+    )]
+    Redrive(RedriveArgs),
+    /// Make silver, discard, gold and ledger anew from bronze alone, in a lake beside the old one, and compare
+    #[command(
+        after_help = "Example:\n  ingot-processor rebuild --lake file:///data/lake --into file:///data/lake-2\n\nStop the processors, exchange the two folders and start them again when it is done."
+    )]
+    Rebuild(RebuildArgs),
+    /// Follow a cell of gold to its silver rows, their bronze objects and the gateway's batches
+    #[command(
+        after_help = "Example:\n  ingot-processor trace --lake file:///data/lake --gold sensor_hourly --where \"device = 'd1' AND window_start = '2026-01-01T10:00:00Z'\""
+    )]
+    Trace(TraceArgs),
     /// Ask the lake in SQL: silver.<dataset>, gold.<name>, discard, ledger
     #[command(
         after_help = "Example:\n  ingot-processor query --lake file:///data/lake \"SELECT rule, count(*) FROM discard GROUP BY rule\""
@@ -100,6 +121,9 @@ pub struct Run {
     /// Who is told of alerts.
     #[command(flatten)]
     pub alerts: AlertTargets,
+    /// Where lineage goes.
+    #[command(flatten)]
+    pub lineage: LineageTarget,
 }
 
 /// `watch`.
@@ -111,6 +135,9 @@ pub struct Watch {
     /// Who is told of alerts.
     #[command(flatten)]
     pub alerts: AlertTargets,
+    /// Where lineage goes.
+    #[command(flatten)]
+    pub lineage: LineageTarget,
     /// Seconds between two looks at bronze
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub every_s: u64,

@@ -115,7 +115,7 @@ pub async fn due(
     now_ms: i64,
 ) -> Result<Vec<Due>, CompactError> {
     let key_of = |path: &str| {
-        let dataset = path.strip_prefix("silver/")?;
+        let dataset = path.strip_prefix("silver/").or_else(|| path.strip_prefix("versions/"))?;
         contracts.iter().find(|contract| contract.dataset == dataset).map(|contract| contract.key.clone())
     };
     let open_from = first_open_day(settings.closed_after_days, now_ms);

@@ -7,6 +7,7 @@
 mod alert;
 mod beside;
 mod columns;
+mod dataset_check;
 mod example;
 mod keys;
 mod list;
@@ -26,6 +27,7 @@ use regex::Regex;
 
 pub use alert::{AlertRule, Watch};
 use beside::Beside;
+pub use dataset_check::{CheckWindow, DatasetCheck, Limit};
 pub use example::{Case, Examples, Expect};
 pub(crate) use problem::Problems;
 pub use problem::{ContractErrors, Place, Problem};
@@ -48,6 +50,8 @@ pub struct Contract {
     pub key: Vec<String>,
     /// In the order of the file, which is the order of a row's failing rules.
     pub checks: Vec<Check>,
+    /// Checks of what has landed, over windows.
+    pub dataset_checks: Vec<DatasetCheck>,
     /// Lists that checks may join.
     pub references: Vec<Reference>,
     /// What is computed from silver.
@@ -58,6 +62,9 @@ pub struct Contract {
     pub examples: Option<Examples>,
     /// The timestamp or date column whose UTC day is a row's `dt`.
     pub partition_by: String,
+    /// What makes one version of a row later than another, as SQL over silver's columns, the first one first.
+    /// Empty: a key's first row counts, and there are no versions.
+    pub latest_by: Vec<String>,
     /// Differs when the text of the contract or of a file that it names differs.
     pub fingerprint: String,
 }

@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use crate::contract::{Contract, GoldQuery, Window};
 use crate::lake::Lake;
+use crate::latest::{self, LatestError};
 use crate::session;
 use crate::silver::{self, on_days};
 use crate::table::{CONFLICTS_MAX, CommitError, Table, TableError, after_conflict};
@@ -28,6 +29,9 @@ pub enum GoldError {
     /// The table failed or stayed contended.
     #[error(transparent)]
     Commit(#[from] CommitError),
+    /// Silver could not be computed.
+    #[error(transparent)]
+    Latest(#[from] LatestError),
     /// The contract's query failed.
     #[error("the gold query {name} of {dataset} failed: {source}")]
     Query {
@@ -59,9 +63,11 @@ pub struct Refreshed {
     pub rows: usize,
 }
 
-/// Brings every gold table of the contract up to the newest silver; those that are there already are left.
+/// Brings every gold table of the contract up to the newest silver, and first silver, where it is computed;
+/// those that are there already are left.
 pub async fn refresh(lake: &Lake, contract: &Contract) -> Result<Vec<Refreshed>, GoldError> {
     let mut refreshed = Vec::new();
+    latest::refresh(lake, contract).await?;
     let silver_path = format!("silver/{}", contract.dataset);
     for query in &contract.gold {
         for conflicts in 0..=CONFLICTS_MAX {

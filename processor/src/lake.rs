@@ -3,6 +3,7 @@
 //! Promises that an opened lake exists and names what is wrong when it does not. Bronze is listed and
 //! read here, and written by [`Lake::put_durable`] alone: write-once, on disk before it returns.
 
+mod adopt;
 mod document;
 mod leftover;
 
@@ -11,7 +12,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::TryStreamExt;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
@@ -110,7 +112,12 @@ pub struct BronzeObject {
 impl BronzeObject {
     /// The identity under which tables remember it.
     pub fn id(&self) -> String {
-        format!("{}@{}", self.key, self.etag)
+        Self::id_of(&self.key, &self.etag)
+    }
+
+    /// The identity of the object with this key and tag.
+    pub fn id_of(key: &str, etag: &str) -> String {
+        format!("{key}@{etag}")
     }
 }
 
@@ -197,21 +204,25 @@ impl Lake {
 
     /// Everything below `bronze/`, by key.
     pub async fn list_bronze(&self) -> Result<Vec<BronzeObject>, LakeError> {
-        let prefix = Path::from("bronze");
-        let mut objects: Vec<BronzeObject> = self
-            .store
-            .list(Some(&prefix))
-            .map_ok(|meta| BronzeObject {
-                key: meta.location.to_string(),
-                etag: content_tag(&meta),
-                bytes: meta.size,
-                modified_ms: meta.last_modified.timestamp_millis(),
-            })
-            .try_collect()
-            .await
-            .map_err(|source| LakeError::Store { operation: "listing", key: prefix.to_string(), source })?;
+        let mut objects: Vec<BronzeObject> = self.bronze_stream().try_collect().await?;
         objects.sort_by(|a, b| a.key.cmp(&b.key));
         Ok(objects)
+    }
+
+    /// A bronze object as it is now, or `None` where there is none.
+    pub async fn bronze_object(&self, key: &str) -> Result<Option<BronzeObject>, LakeError> {
+        match self.store.head(&location(key)?).await {
+            Ok(meta) => Ok(Some(listed(meta))),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(source) => Err(LakeError::Store { operation: "looking for", key: key.to_owned(), source }),
+        }
+    }
+
+    /// Everything below `bronze/`, as the store lists it, in no order.
+    pub fn bronze_stream(&self) -> BoxStream<'static, Result<BronzeObject, LakeError>> {
+        let prefix = Path::from("bronze");
+        let failed = move |source| LakeError::Store { operation: "listing", key: "bronze".into(), source };
+        self.store.list(Some(&prefix)).map_ok(listed).map_err(failed).boxed()
     }
 
     /// A listed object's bytes, if it still is what was listed.
@@ -261,6 +272,15 @@ impl Lake {
             .chain(directories)
             .try_for_each(|path| File::open(path)?.sync_all())
             .map_err(|source| LakeError::Sync { key: key.to_owned(), source })
+    }
+}
+
+fn listed(meta: ObjectMeta) -> BronzeObject {
+    BronzeObject {
+        key: meta.location.to_string(),
+        etag: content_tag(&meta),
+        bytes: meta.size,
+        modified_ms: meta.last_modified.timestamp_millis(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The ledger: one row per bronze object, written last. Its sums are the proof that nothing is lost:
 //! `rows_in = silver + discarded + duplicates`, and what the edge gave up stands beside it by cause.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, AsArray, Int64Array, StringArray, TimestampMicrosecondArray};
@@ -35,7 +35,7 @@ pub struct Entry {
     pub bytes: i64,
     /// Records in it.
     pub rows_in: i64,
-    /// Of these, promoted to silver by this object.
+    /// Of these, promoted by this object: to silver, or where versions are kept, to these.
     pub silver: i64,
     /// Of these, discarded by a rule.
     pub discarded: i64,
@@ -176,9 +176,10 @@ pub async fn processed(ledger: &Table) -> Result<HashSet<(String, String)>, Ledg
     Ok(done)
 }
 
-/// Every entry, by key.
-pub async fn entries(ledger: &Table) -> Result<Vec<Entry>, LedgerError> {
-    let rows = session::context().read_table(ledger.provider().await?)?.collect().await?;
+/// The entries of some keys, by key.
+pub async fn entries_of(ledger: &Table, keys: &BTreeSet<&str>) -> Result<Vec<Entry>, LedgerError> {
+    let these = col("bronze_key").in_list(keys.iter().map(|key| lit(*key)).collect(), false);
+    let rows = session::context().read_table(ledger.provider().await?)?.filter(these)?.collect().await?;
     read_entries(rows)
 }
 

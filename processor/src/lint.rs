@@ -13,7 +13,7 @@ use datafusion::logical_expr::LogicalPlan;
 
 use crate::check::{CheckError, Checker};
 use crate::contract::{Contract, GoldQuery, Problem, Problems, Read, Redact};
-use crate::{session, silver};
+use crate::{dataset_check, latest, session, silver};
 
 /// Every problem of the contract, in the order of its lines; none if it is fit for use.
 ///
@@ -24,8 +24,13 @@ pub async fn lint(text: &str, folder: Option<&Path>) -> Vec<Problem> {
         && columns_are_sound
     {
         checks(&contract, &mut problems);
+        dataset_checks(&contract, &mut problems).await;
         references(&contract, &mut problems);
         personal_columns(&contract, &mut problems);
+        if let Err(error) = latest::plan(&contract).await {
+            let problem = format!("latestBy: {}", error.strip_backtrace());
+            problems.at("customProperties.latestBy").push(problem);
+        }
         gold(&contract, &mut problems).await;
     }
     problems.finish()
@@ -43,6 +48,18 @@ fn checks(contract: &Contract, problems: &mut Problems) {
             Err(CheckError::Schema { problem, .. }) => {
                 return problems.at("customProperties.references").push(problem);
             }
+        }
+    }
+}
+
+async fn dataset_checks(contract: &Contract, problems: &mut Problems) {
+    for check in contract.dataset_checks.iter().filter(|check| !check.sql.is_empty()) {
+        if let Err(error) = dataset_check::plan(contract, check).await {
+            problems.at(format!("schema.0.quality.{}.query", check.id)).push(format!(
+                "check {}: {}",
+                check.id,
+                error.strip_backtrace()
+            ));
         }
     }
 }

@@ -145,7 +145,7 @@ pub async fn promote(
     Ok(promoted)
 }
 
-async fn examine_object(
+pub(crate) async fn examine_object(
     lake: &Lake,
     checker: &Checker,
     candidate: &Candidate,
@@ -155,7 +155,7 @@ async fn examine_object(
 }
 
 /// The day under which an object's discards are filed: its key's, or that of its last change.
-fn day_of(candidate: &Candidate) -> String {
+pub(crate) fn day_of(candidate: &Candidate) -> String {
     candidate.key.dt.clone().unwrap_or_else(|| {
         let modified = DateTime::from_timestamp_millis(candidate.object.modified_ms);
         modified.unwrap_or_default().format("%Y-%m-%d").to_string()

@@ -4,7 +4,7 @@
 //! that fails alone is reported and left for the next run; an unknown prefix is skipped and counted. A
 //! check of severity `fail` ends the dataset's promotion with its group: the other objects of the group land.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use chrono::Utc;
 use serde::Serialize;
@@ -13,13 +13,15 @@ use tracing::warn;
 use crate::bronze::BronzeKey;
 use crate::check::{CheckError, Checker};
 use crate::contract::Contract;
-use crate::discard;
+use crate::dataset_check::{self, Brought, CheckResult};
 use crate::gold::{self, Refreshed};
 use crate::lake::{BronzeObject, Lake, LakeError};
+use crate::latest::{self, LatestError};
 use crate::ledger::{self, LedgerError};
 use crate::promote::{Candidate, PromoteError, promote};
 use crate::quarantine::{self, QuarantineError};
-use crate::table::TableError;
+use crate::table::{Table, TableError};
+use crate::{discard, silver};
 
 /// Most objects promoted in one commit.
 pub const GROUP_OBJECTS_MAX: usize = 64;
@@ -39,8 +41,10 @@ pub struct RunReport {
     pub silver: i64,
     /// Rows discarded by a rule.
     pub discarded: i64,
-    /// Rows discarded because silver already had their key.
+    /// Rows discarded because silver already had their key (or the lake their version).
     pub duplicates: i64,
+    /// Rows kept as versions that are not, or no longer, the latest of their keys.
+    pub superseded: i64,
     /// Discarded rows by their first failing rule.
     pub rules: BTreeMap<String, u64>,
     /// Rows that failed a check of severity `warn`, by check.
@@ -59,6 +63,53 @@ pub struct RunReport {
     pub failed: BTreeMap<String, String>,
     /// Gold tables brought up to date.
     pub gold: Vec<Refreshed>,
+    /// What the datasets' checks found.
+    pub checks: Vec<CheckResult>,
+    /// The same sums for each dataset that had objects.
+    pub datasets: BTreeMap<String, DatasetReport>,
+}
+
+/// What a run did for one dataset.
+#[derive(Debug, Default, Serialize)]
+pub struct DatasetReport {
+    /// Objects promoted.
+    pub objects: u64,
+    /// Bytes of them.
+    pub bytes: i64,
+    /// Records in them.
+    pub rows_in: i64,
+    /// Rows promoted to silver.
+    pub silver: i64,
+    /// Rows discarded by a rule.
+    pub discarded: i64,
+    /// Rows discarded because silver already had their key.
+    pub duplicates: i64,
+    /// Rows kept as versions that are not, or no longer, the latest of their keys.
+    pub superseded: i64,
+    /// Discarded rows by their first failing rule.
+    pub rules: BTreeMap<String, u64>,
+    /// Rows that failed a check of severity `warn`, by check.
+    pub warnings: BTreeMap<String, u64>,
+}
+
+impl DatasetReport {
+    fn count(&mut self, entry: &ledger::Entry) {
+        self.objects += 1;
+        self.bytes += entry.bytes;
+        self.rows_in += entry.rows_in;
+        self.silver += entry.silver;
+        self.discarded += entry.discarded;
+        self.duplicates += entry.duplicates;
+        add(&mut self.rules, entry.rules.clone());
+        add(&mut self.warnings, entry.warnings.clone());
+    }
+}
+
+impl RunReport {
+    /// Whether nothing failed, no check of severity `fail` included.
+    pub fn succeeded(&self) -> bool {
+        self.failed.is_empty() && !self.checks.iter().any(CheckResult::fails_run)
+    }
 }
 
 /// A run stopped; what is done stays, and the next run goes on from there.
@@ -90,6 +141,16 @@ pub async fn run(
     contracts: &[Contract],
     progress: impl Fn(u64, u64),
 ) -> Result<RunReport, RunError> {
+    run_telling(lake, contracts, progress, |_| {}).await
+}
+
+/// The same; `starts` is told each dataset that has objects, before the first of them.
+pub async fn run_telling(
+    lake: &Lake,
+    contracts: &[Contract],
+    progress: impl Fn(u64, u64),
+    starts: impl Fn(&str),
+) -> Result<RunReport, RunError> {
     lake.check_writable()?;
     // Nothing discarded is an empty table, not a missing one.
     discard::open(lake).await?;
@@ -103,6 +164,12 @@ pub async fn run(
         let dataset = &checker.contract().dataset;
         let waiting = pending.get(dataset).map_or(&[][..], Vec::as_slice);
         let mut left = waiting.len() as u64;
+        let mut brought = Brought::default();
+        let mut kept = 0;
+        let silver_before = Table::version_of(lake, &silver::path(dataset)).await?;
+        if left > 0 {
+            starts(dataset);
+        }
         for group in groups(waiting) {
             let promoted = promote(lake, checker, group, Utc::now().timestamp_millis()).await?;
             let stops = promoted.failed.iter().any(|(_, error)| error.stops());
@@ -115,6 +182,11 @@ pub async fn run(
                 report.failed.insert(key, error.to_string());
             }
             for entry in promoted.entries {
+                brought.objects.insert((entry.bronze_key.clone(), entry.bronze_etag.clone()));
+                let batches = entry.batches.iter().cloned();
+                brought.batches.extend(batches.map(|batch| (entry.bronze_key.clone(), batch)));
+                kept += entry.silver;
+                report.datasets.entry(dataset.clone()).or_default().count(&entry);
                 report.objects += 1;
                 report.rows_in += entry.rows_in;
                 report.silver += entry.silver;
@@ -131,6 +203,21 @@ pub async fn run(
                 break;
             }
         }
+        match show_latest(lake, checker.contract(), &brought.objects).await {
+            Ok(Some(shown)) => {
+                report.superseded += kept - shown;
+                report.silver -= kept - shown;
+                if let Some(dataset) = report.datasets.get_mut(dataset) {
+                    dataset.superseded += kept - shown;
+                    dataset.silver -= kept - shown;
+                }
+            }
+            Ok(None) => {}
+            Err(error) => {
+                warn!(%dataset, %error, "silver is left as it was");
+                report.failed.insert(format!("silver of {dataset}"), error.to_string());
+            }
+        }
         match gold::refresh(lake, checker.contract()).await {
             Ok(refreshed) => report.gold.extend(refreshed),
             Err(error) => {
@@ -138,8 +225,44 @@ pub async fn run(
                 report.failed.insert(format!("gold of {dataset}"), error.to_string());
             }
         }
+        brought.days = days_since(lake, dataset, silver_before).await?;
+        match dataset_check::hold(lake, checker.contract(), &brought, Utc::now().timestamp_millis()).await {
+            Ok(results) => report.checks.extend(results),
+            Err(error) => {
+                warn!(%dataset, %error, "the dataset's checks were not held");
+                report.failed.insert(format!("checks of {dataset}"), error.to_string());
+            }
+        }
     }
     Ok(report)
+}
+
+/// The days of silver that changed after the version; `None` if that is not known.
+async fn days_since(
+    lake: &Lake,
+    dataset: &str,
+    before: Option<u64>,
+) -> Result<Option<BTreeSet<String>>, TableError> {
+    match (Table::open(lake, &silver::path(dataset)).await?, before) {
+        (Some(silver), Some(before)) => silver.dts_changed_since(before).await,
+        _ => Ok(None),
+    }
+}
+
+/// Computes silver where the latest versions count; how many rows of the objects it shows then.
+async fn show_latest(
+    lake: &Lake,
+    contract: &Contract,
+    objects: &HashSet<(String, String)>,
+) -> Result<Option<i64>, LatestError> {
+    if contract.latest_by.is_empty() {
+        return Ok(None);
+    }
+    let days = latest::refresh(lake, contract).await?;
+    if objects.is_empty() {
+        return Ok(Some(0));
+    }
+    latest::shown_of(lake, contract, objects, &days).await.map(Some)
 }
 
 /// What the listing has and the ledger has not, by dataset.
@@ -172,11 +295,13 @@ async fn pending(
             }
         }
     }
+    // As they were written: of rows with one key the first is kept, and a rebuild finds the same one.
+    pending.values_mut().for_each(|objects| objects.sort_by_key(|candidate| candidate.object.modified_ms));
     Ok(pending)
 }
 
 /// Cuts candidates into groups within [`GROUP_OBJECTS_MAX`] and [`GROUP_BYTES_MAX`].
-fn groups(mut candidates: &[Candidate]) -> impl Iterator<Item = &[Candidate]> {
+pub(crate) fn groups(mut candidates: &[Candidate]) -> impl Iterator<Item = &[Candidate]> {
     std::iter::from_fn(move || {
         let mut bytes = 0;
         let fits = candidates

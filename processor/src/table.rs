@@ -129,6 +129,11 @@ impl Table {
         Ok(Self { path: path.to_owned(), delta })
     }
 
+    /// The version of the table at `path`; `None` where there is none yet.
+    pub async fn version_of(lake: &Lake, path: &str) -> Result<Option<u64>, TableError> {
+        Ok(Self::open(lake, path).await?.map(|table| table.version()))
+    }
+
     /// The version that this snapshot shows.
     pub fn version(&self) -> u64 {
         self.delta.version().unwrap_or_default()

@@ -54,12 +54,13 @@ pub(super) static CONTRACT: Keys = Keys {
         ("team", Any),
         ("roles", Any),
         ("slaDefaultElement", Text),
-        ("slaProperties", Any),
+        ("slaProperties", List(&SERVICE_LEVEL)),
         ("authoritativeDefinitions", Any),
         (
             "customProperties",
             Custom(&[
                 ("partitionBy", Text),
+                ("latestBy", Any),
                 ("references", List(&REFERENCE)),
                 ("gold", List(&GOLD)),
                 ("examples", One(&EXAMPLES)),
@@ -67,6 +68,23 @@ pub(super) static CONTRACT: Keys = Keys {
             ]),
         ),
         ("contractCreatedTs", Text),
+    ],
+};
+
+static SERVICE_LEVEL: Keys = Keys {
+    what: "a service level",
+    required: &["property", "value"],
+    known: &[
+        ("id", Text),
+        ("property", Text),
+        ("value", Any),
+        ("valueExt", Any),
+        ("unit", Text),
+        ("element", Text),
+        ("driver", Text),
+        ("description", Text),
+        ("scheduler", Text),
+        ("schedule", Text),
     ],
 };
 
@@ -132,7 +150,7 @@ static PROPERTY: Keys = Keys {
         ("examples", Any),
         ("criticalDataElement", Bool),
         ("relationships", Any),
-        ("quality", Any),
+        ("quality", List(&QUALITY)),
         ("properties", Instead("a column holds one value; give each nested field a column of its own")),
         ("items", Instead("a column holds one value; lists are not read")),
     ],
@@ -165,7 +183,7 @@ static QUALITY: Keys = Keys {
         ("id", Text),
         ("authoritativeDefinitions", Any),
         ("businessImpact", Text),
-        ("customProperties", Any),
+        ("customProperties", Custom(&[("window", Text)])),
         ("description", Text),
         ("dimension", Text),
         ("method", Text),
@@ -176,7 +194,7 @@ static QUALITY: Keys = Keys {
         ("tags", Any),
         ("type", Text),
         ("unit", Text),
-        ("metric", Any),
+        ("metric", Text),
         ("rule", Any),
         ("arguments", Any),
         ("query", Text),

@@ -24,6 +24,8 @@ pub(super) struct Document {
     pub schema: Vec<Table>,
     #[serde(default)]
     pub custom_properties: Vec<Custom>,
+    #[serde(default)]
+    pub sla_properties: Vec<ServiceLevel>,
 }
 
 /// One object of `schema`; a dataset has one.
@@ -57,6 +59,8 @@ pub(super) struct Property {
     pub description: Option<String>,
     #[serde(default)]
     pub custom_properties: Vec<Custom>,
+    #[serde(default)]
+    pub quality: Vec<Quality>,
 }
 
 /// What narrows a logical type.
@@ -66,8 +70,9 @@ pub(super) struct TypeOptions {
     pub pattern: Option<String>,
 }
 
-/// A quality rule; Ingot runs those of `engine: ingot`.
+/// A quality rule; Ingot runs those of `engine: ingot`, and those of the types `library` and `sql`.
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct Quality {
     pub id: Option<String>,
     pub description: Option<String>,
@@ -76,6 +81,31 @@ pub(super) struct Quality {
     pub engine: Option<String>,
     pub severity: Option<String>,
     pub implementation: Option<Value>,
+    pub metric: Option<String>,
+    pub arguments: Option<Map<String, Value>>,
+    pub unit: Option<String>,
+    pub query: Option<String>,
+    pub must_be: Option<Value>,
+    pub must_not_be: Option<Value>,
+    pub must_be_greater_than: Option<Value>,
+    pub must_be_greater_or_equal_to: Option<Value>,
+    pub must_be_less_than: Option<Value>,
+    pub must_be_less_or_equal_to: Option<Value>,
+    pub must_be_between: Option<Value>,
+    pub must_not_be_between: Option<Value>,
+    #[serde(default)]
+    pub custom_properties: Vec<Custom>,
+}
+
+/// A service level; Ingot reads those about freshness.
+#[derive(Debug, Deserialize)]
+pub(super) struct ServiceLevel {
+    #[serde(default)]
+    pub property: String,
+    #[serde(default)]
+    pub value: Value,
+    pub unit: Option<String>,
+    pub element: Option<String>,
 }
 
 /// A property that the standard does not know.

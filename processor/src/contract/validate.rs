@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::de::DeserializeOwned;
 
 use super::beside::Beside;
+use super::dataset_check::dataset_checks;
 use super::list::csv_rows;
 use super::problem::Problems;
 use super::{
@@ -39,13 +40,21 @@ pub(super) fn contract(
         Some(table) => (table.description, table.properties, table.quality),
         None => (None, Vec::new(), Vec::new()),
     };
+    let mut properties = properties;
+    let of_columns: Vec<_> = properties
+        .iter_mut()
+        .map(|property| (property.name.clone(), std::mem::take(&mut property.quality)))
+        .collect();
     let key = key_columns(&properties, problems);
     let before_columns = problems.len();
     let columns = columns::columns(properties, problems);
     let references = references(&document.custom_properties, &columns, beside, problems);
     let columns_are_sound = !columns.is_empty() && problems.len() == before_columns;
-    let checks = checks(quality, problems);
+    let checks = checks(&quality, problems);
+    let dataset_checks =
+        dataset_checks(&quality, &of_columns, &document.sla_properties, &columns, &checks, problems);
     let partition_by = partition_column(&document.custom_properties, &columns, problems);
+    let latest_by = latest_by(&document.custom_properties, problems);
     let gold = gold_queries(&document.custom_properties, problems);
     let examples = example::examples(&document.custom_properties, &columns, &checks, problems);
     let alerts = alert::alerts(&document.custom_properties, problems);
@@ -57,11 +66,13 @@ pub(super) fn contract(
         columns,
         key,
         checks,
+        dataset_checks,
         references,
         gold,
         alerts,
         examples,
         partition_by,
+        latest_by,
         fingerprint: String::new(),
     };
     (contract, columns_are_sound)
@@ -118,16 +129,16 @@ fn key_columns(properties: &[odcs::Property], problems: &mut Problems) -> Vec<St
     key.into_iter().map(|property| property.name.clone()).collect()
 }
 
-fn checks(quality: Vec<odcs::Quality>, problems: &mut Problems) -> Vec<Check> {
+fn checks(quality: &[odcs::Quality], problems: &mut Problems) -> Vec<Check> {
     const LIST: &str = "schema.0.quality";
     let mut checks = Vec::new();
     let mut places = Vec::new();
-    for (position, rule) in quality.into_iter().enumerate() {
-        // Rules of other engines, and the standard's own, belong to other tools.
+    for (position, rule) in quality.iter().enumerate() {
+        // The standard's own are checks of the dataset; rules of other engines belong to other tools.
         if rule.kind.as_deref() != Some("custom") || rule.engine.as_deref() != Some("ingot") {
             continue;
         }
-        let id = rule.id.unwrap_or_default();
+        let id = rule.id.clone().unwrap_or_default();
         problems.at(format!("{LIST}.{position}.id"));
         if id.is_empty() {
             problems.push("a check must have an id, which names the rule in discard".into());
@@ -154,7 +165,7 @@ fn checks(quality: Vec<odcs::Quality>, problems: &mut Problems) -> Vec<Check> {
         }
         places.push(position);
         checks.push(Check {
-            description: rule.description.unwrap_or_default(),
+            description: rule.description.clone().unwrap_or_default(),
             predicate: predicate.to_string(),
             id,
             severity,
@@ -183,6 +194,14 @@ fn partition_column(custom: &[odcs::Custom], columns: &[Column], problems: &mut 
             .push(format!("partitionBy: {name:?} is not a required timestamp or date column"));
     }
     name.to_string()
+}
+
+fn latest_by(custom: &[odcs::Custom], problems: &mut Problems) -> Vec<String> {
+    let expressions: Vec<String> = custom_list(custom, "latestBy", problems);
+    if expressions.iter().any(|expression| expression.trim().is_empty()) {
+        problems.at(custom_path("latestBy")).push("latestBy: an expression is empty".into());
+    }
+    expressions
 }
 
 fn references(

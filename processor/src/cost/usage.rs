@@ -29,12 +29,12 @@ impl Usage {
     pub async fn of(lake: &Lake, contract: &Contract) -> Result<Self, UsageError> {
         let dataset = &contract.dataset;
         let entries = match Table::open(lake, ledger::PATH).await? {
-            Some(table) => ledger::entries(&table).await?,
+            Some(table) => ledger::entries_since(&table, dataset, 0).await?,
             None => Vec::new(),
         };
         let mut usage =
             Self { readings: 0.0, messages: 0.0, objects: 0.0, bronze_bytes: 0.0, table_bytes: 0.0 };
-        for entry in entries.iter().filter(|entry| entry.dataset == *dataset) {
+        for entry in &entries {
             usage.readings += entry.rows_in as f64;
             usage.messages += entry.batches.len() as f64;
             usage.objects += 1.0;
