@@ -128,16 +128,16 @@ pub async fn redrive(
     progress(done, found);
     for contract in contracts {
         let listed: Vec<&Listed> = work.iter().filter(|listed| listed.dataset == contract.dataset).collect();
-        if listed.is_empty() {
-            continue;
+        if !listed.is_empty() {
+            let checker = Checker::new(contract)?;
+            let candidates = candidates(lake, contract, &listed, &mut report).await?;
+            for group in groups(&candidates) {
+                redrive_group(lake, &checker, which, group, &mut report).await?;
+                done += group.len() as u64;
+                progress(done, found);
+            }
         }
-        let checker = Checker::new(contract)?;
-        let candidates = candidates(lake, contract, &listed, &mut report).await?;
-        for group in groups(&candidates) {
-            redrive_group(lake, &checker, which, group, &mut report).await?;
-            done += group.len() as u64;
-            progress(done, found);
-        }
+        // Without work, too: a cut may have left gold behind, and nothing is done where it is not.
         match gold::refresh(lake, contract).await {
             Ok(refreshed) => report.gold.extend(refreshed),
             Err(error) => {

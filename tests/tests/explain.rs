@@ -210,6 +210,36 @@ fn a_redrive_that_is_killed_or_run_by_two_ends_in_the_same() {
     assert_eq!(full["equal"], true, "{full}");
 }
 
+/// A lake made of tables of two states of a lake: what a cut between two commits leaves.
+fn cut(before: &TempLake, after: &TempLake, done: &[&str]) -> TempLake {
+    let lake = TempLake::new();
+    for table in ["bronze", "silver", "discard", "gold", "ledger"] {
+        let from = if done.contains(&table) { after } else { before };
+        let mut copy = std::process::Command::new("cp");
+        copy.arg("-a").arg(from.path().join(table)).arg(lake.path());
+        assert!(copy.status().unwrap().success());
+    }
+    lake
+}
+
+#[test]
+fn a_redrive_goes_on_from_a_cut_between_any_two_commits() {
+    let before = shop();
+    before.run(&["--contract", "contracts/orders.yaml"]);
+    let contract = limit_of(200_000);
+    let contract = contract.path().to_str().unwrap();
+    let redrive = ["redrive", "--contract", contract, "--rule", "amount_range", "--format", "json"];
+    let after = cut(&before, &before, &[]);
+    succeeded(after.processor(&redrive));
+    for done in [&["silver"][..], &["silver", "ledger"], &["silver", "ledger", "discard"]] {
+        let lake = cut(&before, &after, done);
+        succeeded(lake.processor(&redrive));
+        succeeded(lake.processor(&["audit", "--contract", contract]));
+        let full = rebuilt(&lake, contract);
+        assert_eq!(full["equal"], true, "{done:?}: {full}");
+    }
+}
+
 #[test]
 fn a_rebuild_from_bronze_alone_is_what_was_there_and_goes_on_where_it_was_cut() {
     let lake = shop();
