@@ -43,6 +43,8 @@ pub struct Config {
     pub clock: ClockConfig,
     /// Where frames wait.
     pub spool: SpoolConfig,
+    /// Channels whose readings are sent first and given up last.
+    pub priority_channels: Vec<String>,
     /// Where frames go.
     pub uplink: UplinkConfig,
     /// How long to wait after a failure there.
@@ -153,11 +155,12 @@ impl Config {
 
     /// The settings as they take effect, defaults filled in; names of files, never their content.
     pub fn effective(&self) -> String {
-        let Self { name, drain_ms_max, sources, range, batch, clock, spool, uplink, backoff, health } = self;
+        let Self { name, drain_ms_max, sources, range, batch, clock, spool, .. } = self;
+        let Self { priority_channels, uplink, backoff, health, .. } = self;
         let sources: Vec<_> = sources.iter().map(|source| format!("source: {source:?}\n")).collect();
         format!(
             "name: {name}\ndrain_ms_max: {drain_ms_max}\n{}range: {} channels\nbatch: {batch:?}\nclock: {clock:?}\n\
-             spool: {spool:?}\nuplink: {uplink:?}\nuplink backoff: {backoff:?}\nhealth: {health:?}\n",
+             spool: {spool:?}\npriority channels: {priority_channels:?}\nuplink: {uplink:?}\nuplink backoff: {backoff:?}\nhealth: {health:?}\n",
             sources.concat(),
             range.len(),
         )

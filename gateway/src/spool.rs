@@ -20,9 +20,12 @@
 //! - No content of the directory stops the start: see module `recover`. Only a newer format is refused.
 //! - One process at a time: a second one gets a clear error.
 //!
+//! With priority channels there are two of them; [`Classes`] is what the gateway uses.
+//!
 //! Limits: memory does not grow with the backlog, except about 200 bytes a segment.
 
 mod append;
+pub mod classes;
 mod counts;
 mod cursor;
 pub mod directory;
@@ -34,6 +37,7 @@ mod segment;
 mod segments;
 mod sync;
 mod take;
+mod turn;
 mod version;
 mod walk;
 
@@ -46,9 +50,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 pub use append::{AppendError, Condemned};
+pub use classes::{Class, Classes, Place};
 pub use recover::Recovered;
 pub use segment::{FRAME_BYTES_MAX, Position};
 pub use take::Spooled;
+pub use turn::ORDINARY_SHARE_PERCENT;
 pub(crate) use version::FORMAT;
 
 use directory::{Directory, Files};
@@ -153,6 +159,25 @@ pub struct SpoolState {
     pub fsyncs: u64,
     /// Readings appended by this run.
     pub readings_appended: u64,
+}
+
+impl SpoolState {
+    fn add(&mut self, other: Self) {
+        self.frames += other.frames;
+        self.readings += other.readings;
+        self.bytes += other.bytes;
+        self.damaged_frames += other.damaged_frames;
+        self.poisoned_segments += other.poisoned_segments;
+        self.in_doubt_frames += other.in_doubt_frames;
+        self.in_doubt_readings += other.in_doubt_readings;
+        self.lost_frames += other.lost_frames;
+        self.lost_readings += other.lost_readings;
+        self.unreadable_places += other.unreadable_places;
+        self.ranges += other.ranges;
+        self.bytes_written += other.bytes_written;
+        self.fsyncs += other.fsyncs;
+        self.readings_appended += other.readings_appended;
+    }
 }
 
 /// An open spool, shared by the batcher (append), the uplink (take, ack) and the syncer (sync).

@@ -25,7 +25,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::health::{Link, Sending};
 use crate::phase::Phase;
-use crate::spool::{Position, Spool, Spooled};
+use crate::spool::{Classes, Place, Spooled};
 use limits::{HEADER_BYTES_MAX, Limits};
 use pace::Pacer;
 
@@ -97,7 +97,7 @@ impl BackoffConfig {
 /// Counts on from what `live` holds, and publishes there.
 pub async fn drain(
     mut uplink: impl Uplink,
-    spool: Arc<Spool>,
+    spool: Arc<Classes>,
     backoff: BackoffConfig,
     mut phase: watch::Receiver<Phase>,
     live: watch::Sender<Sending>,
@@ -173,7 +173,7 @@ enum End {
 /// One connection's life.
 struct Session<'a, U> {
     uplink: &'a U,
-    spool: &'a Arc<Spool>,
+    spool: &'a Arc<Classes>,
     backoff: BackoffConfig,
     sending: &'a mut Sending,
     live: &'a watch::Sender<Sending>,
@@ -182,14 +182,14 @@ struct Session<'a, U> {
     limits: Limits,
     pacer: Pacer,
     /// How often each waiting frame was refused.
-    refused: HashMap<Position, u32>,
+    refused: HashMap<Place, u32>,
     last_news: Instant,
     confirmed: bool,
 }
 
 /// A frame in flight.
 struct Sent {
-    position: Position,
+    place: Place,
     readings: u32,
     bytes: u64,
 }
@@ -197,7 +197,7 @@ struct Sent {
 impl<'a, U: Uplink> Session<'a, U> {
     fn new(
         uplink: &'a U,
-        spool: &'a Arc<Spool>,
+        spool: &'a Arc<Classes>,
         backoff: BackoffConfig,
         sending: &'a mut Sending,
         live: &'a watch::Sender<Sending>,
@@ -275,32 +275,32 @@ impl<'a, U: Uplink> Session<'a, U> {
             let (spool, pending_max) = (Arc::clone(self.spool), self.uplink.in_flight_max());
             let taken =
                 tokio::task::spawn_blocking(move || spool.take(std::time::Instant::now(), pending_max)).await;
-            let Some(frame) = taken.map_err(std::io::Error::other)?? else {
+            let Some((place, frame)) = taken.map_err(std::io::Error::other)?? else {
                 break;
             };
             if self.in_flight.is_empty() {
                 self.last_news = Instant::now();
             }
-            let (position, readings, bytes) = (frame.position, frame.readings, frame.bytes.len() as u64);
+            let (readings, bytes) = (frame.readings, frame.bytes.len() as u64);
             let sending = self.uplink.send(frame);
             self.pacer.sent(std::time::Instant::now(), bytes + HEADER_BYTES_MAX);
             self.in_flight_bytes += bytes;
-            self.in_flight.spawn(async move { (Sent { position, readings, bytes }, sending.await) });
+            self.in_flight.spawn(async move { (Sent { place, readings, bytes }, sending.await) });
         }
         Ok(())
     }
 
     /// Acknowledges, or gives back; the session ends if the connection is lost.
     fn settle(&mut self, sent: Result<(Sent, Result<(), SendError>), JoinError>) -> Option<End> {
-        let (Sent { position, readings, bytes }, result) = match sent {
+        let (Sent { place, readings, bytes }, result) = match sent {
             Ok(sent) => sent,
             Err(error) => return Some(End::Failed(format!("sending failed: {error}"))),
         };
         self.in_flight_bytes -= bytes;
         match result {
             Ok(()) => {
-                self.spool.ack(position);
-                self.refused.remove(&position);
+                self.spool.ack(place);
+                self.refused.remove(&place);
                 self.sending.acked_frames += 1;
                 self.sending.acked_readings += u64::from(readings);
                 self.last_news = Instant::now();
@@ -309,7 +309,7 @@ impl<'a, U: Uplink> Session<'a, U> {
                 None
             }
             Err(SendError::Refused(why)) => {
-                let times = self.refused.entry(position).or_default();
+                let times = self.refused.entry(place).or_default();
                 *times += 1;
                 self.sending.refusals += 1;
                 let wait = self.backoff.wait(*times, fastrand::f64());
@@ -319,7 +319,7 @@ impl<'a, U: Uplink> Session<'a, U> {
                     wait_ms = wait.as_millis() as u64,
                     "a frame was refused; it stays in the spool and is tried again"
                 );
-                self.spool.give_back(position, std::time::Instant::now() + wait);
+                self.spool.give_back(place, std::time::Instant::now() + wait);
                 self.last_news = Instant::now();
                 None
             }
@@ -332,7 +332,7 @@ impl<'a, U: Uplink> Session<'a, U> {
                     "a frame is larger than the broker takes; it stays in the spool alone. Raise the broker's \
                      limit, and lower batch.frame_bytes_max for the frames to come"
                 );
-                self.spool.give_back(position, std::time::Instant::now() + TOO_LARGE_WAIT);
+                self.spool.give_back(place, std::time::Instant::now() + TOO_LARGE_WAIT);
                 self.last_news = Instant::now();
                 None
             }

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::snapshot::{ClockSnapshot, FlashSnapshot, Readings, Snapshot, SpoolSnapshot, UplinkSnapshot};
 use super::{Beat, Sealing, Sending};
 use crate::clock;
-use crate::spool::{Recovered, Spool};
+use crate::spool::{Classes, Recovered};
 
 /// A part that did not answer for this long is stuck.
 pub const SILENT_MAX: Duration = Duration::from_secs(10);
@@ -29,8 +29,8 @@ pub struct Live {
     gateway: String,
     boot: u64,
     started: Instant,
-    spool: Arc<Spool>,
-    undated: Arc<Spool>,
+    spool: Arc<Classes>,
+    undated: Arc<Classes>,
     recovered: Recovered,
     /// The batcher publishes here.
     pub sealing: watch::Sender<Sealing>,
@@ -58,7 +58,7 @@ impl Live {
     /// Nothing has happened yet. `undated` is the spool of what waits for the clock.
     pub fn new(
         (gateway, boot): (&str, u64),
-        (spool, undated): (Arc<Spool>, Arc<Spool>),
+        (spool, undated): (Arc<Classes>, Arc<Classes>),
         recovered: Recovered,
     ) -> Self {
         Self {

@@ -143,7 +143,7 @@ impl Board {
         let range = RangeTable::from_contract(DEFAULT_CONTRACT, OutOfRange::Keep).unwrap();
         let batch = BatchConfig { frame_bytes_max: 2_200, age_ms_max: 3_600_000 };
         let boot = next_boot(&state_dir).unwrap();
-        self.batcher = Batcher::new(("gw", boot), batch, range, (Arc::new(spool), undated), clock).ok();
+        self.batcher = Batcher::new(("gw", boot), batch, range, (Arc::new(spool.into()), undated), clock).ok();
     }
 
     pub(super) fn batcher(&mut self) -> (&mut Batcher, &mut watch::Receiver<Phase>) {
@@ -204,7 +204,7 @@ impl Board {
     async fn seal(&mut self) {
         let (batcher, phase) = self.batcher();
         batcher.look(phase).await;
-        if batcher.open().since.is_some() {
+        if batcher.batches.oldest().is_some() {
             batcher.seal(phase).await;
         }
     }
@@ -251,7 +251,7 @@ impl Board {
             self.check_frame(frame, &mut found);
         }
         let passed_on = found.len();
-        while let Some(taken) = undated.take(std::time::Instant::now(), usize::MAX).unwrap() {
+        while let Some((_, taken)) = undated.take(std::time::Instant::now(), usize::MAX).unwrap() {
             // After a kill in the middle a frame may be in both places: it becomes the same bytes again.
             found.extend(readings(&taken.bytes).1.iter().map(|reading| reading.seq));
         }
