@@ -264,10 +264,7 @@ impl Spool {
     /// What a spool under the same cap has to know of this one.
     fn beside(&self) -> Beside {
         let inner = self.lock();
-        Beside {
-            bytes: inner.segments.sums().bytes,
-            has_condemned: !inner.segments.condemned().is_empty(),
-        }
+        Beside { bytes: inner.segments.sums().bytes, has_condemned: !inner.segments.condemned().is_empty() }
     }
 }
 

@@ -64,7 +64,9 @@ impl Files {
             fs::create_dir_all(dir).map_err(io_error)?;
             // A power cut must not take a new directory with all that is synced in it.
             let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
-            File::open(parent.unwrap_or(Path::new("."))).and_then(|parent| parent.sync_all()).map_err(io_error)?;
+            File::open(parent.unwrap_or(Path::new(".")))
+                .and_then(|parent| parent.sync_all())
+                .map_err(io_error)?;
         }
         let lock = File::create(dir.join("lock")).map_err(io_error)?;
         match lock.try_lock() {

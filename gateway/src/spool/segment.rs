@@ -104,7 +104,8 @@ pub(super) fn number(file_name: &str) -> Option<u64> {
 
 /// Whether a directory holds segments, or cannot be looked into.
 pub(super) fn any_in(dir: &Path) -> bool {
-    let is_segment = |entry: fs::DirEntry| entry.file_name().to_str().is_some_and(|name| number(name).is_some());
+    let is_segment =
+        |entry: fs::DirEntry| entry.file_name().to_str().is_some_and(|name| number(name).is_some());
     match fs::read_dir(dir) {
         Ok(mut entries) => entries.any(|entry| entry.is_ok_and(is_segment)),
         Err(error) => error.kind() != io::ErrorKind::NotFound,

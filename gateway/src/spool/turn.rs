@@ -12,8 +12,11 @@ use super::segment::FRAME_BYTES_MAX;
 /// goes for at most 1.2 MB of priority frames.
 pub const ORDINARY_SHARE_PERCENT: u64 = 10;
 
-/// What the longest ordinary frame costs; more is never saved up, so that no burst goes ahead.
-const CREDIT_MAX: u64 = FRAME_BYTES_MAX as u64 * (100 - ORDINARY_SHARE_PERCENT);
+/// What the longest ordinary frame costs.
+const CREDIT_WANTED: u64 = FRAME_BYTES_MAX as u64 * (100 - ORDINARY_SHARE_PERCENT);
+
+/// What the longest priority frame brings is kept, and no more, so that no burst goes ahead.
+const CREDIT_MAX: u64 = CREDIT_WANTED + FRAME_BYTES_MAX as u64 * ORDINARY_SHARE_PERCENT;
 
 /// The account of shares.
 #[derive(Default)]
@@ -25,7 +28,7 @@ pub(super) struct Turn {
 impl Turn {
     /// The classes, the one to be served first in front.
     pub fn order(&self) -> [Class; 2] {
-        if self.credit < CREDIT_MAX {
+        if self.credit < CREDIT_WANTED {
             [Class::Priority, Class::Ordinary]
         } else {
             [Class::Ordinary, Class::Priority]
@@ -73,15 +76,19 @@ mod tests {
     }
 
     #[test]
-    fn priority_goes_first_and_a_long_flood_saves_up_one_frame_for_the_others() {
+    fn priority_goes_first_and_a_long_flood_saves_up_a_frame_for_the_others() {
         let mut turn = Turn::default();
         turn.carried(Class::Ordinary, FRAME_BYTES_MAX);
-        assert_eq!(turn.order()[0], Class::Priority, "what was sent while nothing else waited is not held against it");
+        assert_eq!(
+            turn.order()[0],
+            Class::Priority,
+            "what was sent while nothing else waited is not held against it"
+        );
         for _ in 0..1_000 {
             turn.carried(Class::Priority, FRAME_BYTES_MAX);
         }
         assert_eq!(turn.order()[0], Class::Ordinary);
-        turn.carried(Class::Ordinary, 500);
+        turn.carried(Class::Ordinary, FRAME_BYTES_MAX / 5);
         assert_eq!(turn.order()[0], Class::Priority);
     }
 }
