@@ -35,6 +35,7 @@ mod owed;
 mod recover;
 mod segment;
 mod segments;
+mod state;
 mod sync;
 mod take;
 mod turn;
@@ -53,6 +54,7 @@ pub use append::{AppendError, Condemned};
 pub use classes::{Class, Classes, Place};
 pub use recover::Recovered;
 pub use segment::{FRAME_BYTES_MAX, Position};
+pub use state::SpoolState;
 pub use take::Spooled;
 pub use turn::ORDINARY_SHARE_PERCENT;
 pub(crate) use version::FORMAT;
@@ -126,58 +128,6 @@ pub enum SpoolError {
         /// What the system said.
         source: io::Error,
     },
-}
-
-/// What is in the spool now.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SpoolState {
-    /// Good frames not yet acknowledged.
-    pub frames: u64,
-    /// Readings in them.
-    pub readings: u64,
-    /// Bytes of all segment files, the condemned ones left out: they are as good as gone.
-    pub bytes: u64,
-    /// Damaged frames stepped over while sending.
-    pub damaged_frames: u64,
-    /// Segments given up for writing after a failed write or fsync.
-    pub poisoned_segments: u64,
-    /// Of `frames`, those that a failed fsync put in doubt: a power cut may cost them. At most that many.
-    pub in_doubt_frames: u64,
-    /// Readings in them.
-    pub in_doubt_readings: u64,
-    /// Frames that were stored, and were damaged when they were to be sent.
-    pub lost_frames: u64,
-    /// Readings in them.
-    pub lost_readings: u64,
-    /// Places that could not be read; they wait for the next start.
-    pub unreadable_places: u64,
-    /// Parts in which the spool is sent: 1 in order, more while a backlog drains beside live frames.
-    pub ranges: u64,
-    /// Bytes that this run handed to the disk: frames, cursor, counts.
-    pub bytes_written: u64,
-    /// Fsyncs that it asked for.
-    pub fsyncs: u64,
-    /// Readings appended by this run.
-    pub readings_appended: u64,
-}
-
-impl SpoolState {
-    fn add(&mut self, other: Self) {
-        self.frames += other.frames;
-        self.readings += other.readings;
-        self.bytes += other.bytes;
-        self.damaged_frames += other.damaged_frames;
-        self.poisoned_segments += other.poisoned_segments;
-        self.in_doubt_frames += other.in_doubt_frames;
-        self.in_doubt_readings += other.in_doubt_readings;
-        self.lost_frames += other.lost_frames;
-        self.lost_readings += other.lost_readings;
-        self.unreadable_places += other.unreadable_places;
-        self.ranges += other.ranges;
-        self.bytes_written += other.bytes_written;
-        self.fsyncs += other.fsyncs;
-        self.readings_appended += other.readings_appended;
-    }
 }
 
 /// An open spool, shared by the batcher (append), the uplink (take, ack) and the syncer (sync).
@@ -287,28 +237,6 @@ impl<D: Directory> Spool<D> {
     /// Waits until acknowledgements free a segment; at most one waiter. May wake without cause.
     pub async fn room_made(&self) {
         self.room.notified().await;
-    }
-
-    /// What is in it now.
-    pub fn state(&self) -> SpoolState {
-        let inner = self.lock();
-        let sums = inner.segments.sums();
-        SpoolState {
-            frames: sums.owed.frames,
-            readings: sums.owed.readings,
-            bytes: sums.bytes,
-            damaged_frames: inner.damaged_frames,
-            poisoned_segments: inner.poisoned_segments,
-            in_doubt_frames: sums.doubt.frames,
-            in_doubt_readings: sums.doubt.readings,
-            lost_frames: inner.lost.frames,
-            lost_readings: inner.lost.readings,
-            unreadable_places: inner.aside.len() as u64,
-            ranges: inner.owed.ranges().count() as u64,
-            bytes_written: self.disk.bytes_written(),
-            fsyncs: self.disk.fsyncs(),
-            readings_appended: inner.readings_appended,
-        }
     }
 
     /// Syncs, writes the cursor, and removes the newest segment too if all of it is acknowledged.
