@@ -139,6 +139,9 @@ mod tests {
         assert_eq!((&settled.spool, &settled.health), (&old.spool, &old.health));
         assert_eq!((settled.batch.age_ms_max, &settled.sources), (200, &old.sources));
         assert!(needs_restart(&old, &config("[batch]\nage_ms_max = 9")).is_empty());
+        let door = config("[spool]\npriority_channels = [\"door\"]");
+        assert_eq!(needs_restart(&old, &door), ["spool.priority_channels"]);
+        assert!(settle(&old, door).priority_channels.is_empty());
     }
 
     #[test]
