@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ingot_gateway::config::Overrides;
+use ingot_gateway::provision::command::Provision;
 use ingot_gateway::reload::Origin;
 
 #[derive(Parser)]
@@ -44,6 +45,14 @@ pub enum Command {
         /// Also send one empty frame, to see whether the broker lets this gateway publish
         #[arg(long)]
         publish: bool,
+    },
+    /// Get this gateway its certificate, or a new one
+    Provision {
+        #[command(subcommand)]
+        how: Provision,
+        /// Form of the output on stdout; the log goes to stderr
+        #[arg(long, value_enum, default_value = "text", global = true)]
+        format: Format,
     },
 }
 

@@ -22,6 +22,8 @@ use crate::source::serial::SerialConfig;
 use crate::source::w1::W1Config;
 use crate::spool::SpoolConfig;
 use crate::uplink::BackoffConfig;
+#[cfg(feature = "aws")]
+use crate::uplink::bulk::BulkConfig;
 use crate::uplink::lake::LakeConfig;
 use crate::uplink::mqtt::MqttConfig;
 use keys::Keys;
@@ -49,6 +51,9 @@ pub struct Config {
     pub uplink: UplinkConfig,
     /// How long to wait after a failure there.
     pub backoff: BackoffConfig,
+    /// The direct path of a large backlog, beside MQTT.
+    #[cfg(feature = "aws")]
+    pub bulk: Option<BulkConfig>,
     /// Where it shows how it is doing.
     pub health: Listen,
 }
@@ -114,9 +119,14 @@ pub enum ConfigError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The file is not TOML.
-    #[error("the configuration is not TOML: {0}")]
-    Toml(#[from] toml::de::Error),
+    /// The file is not TOML. The line itself is not shown: it may hold what is nobody's business.
+    #[error("the configuration is not TOML, line {line}: {why}")]
+    Toml {
+        /// Where, counted from 1.
+        line: usize,
+        /// What the parser said.
+        why: String,
+    },
     /// All that is wrong with it, a line each: key, what is allowed.
     #[error("the configuration has {} problem(s):\n  {}", .0.len(), .0.join("\n  "))]
     Problems(Vec<String>),
@@ -145,7 +155,7 @@ impl Config {
     /// # Errors
     /// It is not TOML, or has problems: all of them.
     pub fn from_toml(text: &str, overrides: Overrides) -> Result<Self, ConfigError> {
-        let mut table: Table = text.parse()?;
+        let mut table: Table = text.parse().map_err(|error| not_toml(text, &error))?;
         overrides.apply(&mut table);
         let problems = RefCell::new(Vec::new());
         let config = read::config(Keys::new(table, &problems));
@@ -157,14 +167,23 @@ impl Config {
     pub fn effective(&self) -> String {
         let Self { name, drain_ms_max, sources, range, batch, clock, spool, .. } = self;
         let Self { priority_channels, uplink, backoff, health, .. } = self;
+        #[cfg(feature = "aws")]
+        let bulk = self.bulk.as_ref().map(|bulk| format!("uplink bulk: {bulk:?}\n")).unwrap_or_default();
+        #[cfg(not(feature = "aws"))]
+        let bulk = "";
         let sources: Vec<_> = sources.iter().map(|source| format!("source: {source:?}\n")).collect();
         format!(
             "name: {name}\ndrain_ms_max: {drain_ms_max}\n{}range: {} channels\nbatch: {batch:?}\nclock: {clock:?}\n\
-             spool: {spool:?}\npriority channels: {priority_channels:?}\nuplink: {uplink:?}\nuplink backoff: {backoff:?}\nhealth: {health:?}\n",
+             spool: {spool:?}\npriority channels: {priority_channels:?}\nuplink: {uplink:?}\nuplink backoff: {backoff:?}\n{bulk}health: {health:?}\n",
             sources.concat(),
             range.len(),
         )
     }
+}
+
+fn not_toml(text: &str, error: &toml::de::Error) -> ConfigError {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    ConfigError::Toml { line: before.matches('\n').count() + 1, why: error.message().into() }
 }
 
 impl Overrides {
@@ -213,7 +232,7 @@ mod tests {
         assert_eq!((config.name.as_str(), config.batch.frame_bytes_max), ("gateway", 50_000));
         assert_eq!(config.sources, [SourceConfig::Ndjson { line_bytes_max: LINE_BYTES_MAX }]);
         assert_eq!(config.spool.when_full, WhenFull::DropOldest);
-        assert!(problems("")[0].contains("--lake"));
+        assert!(problems("")[0].starts_with("uplink: nowhere to send to"));
     }
 
     #[test]

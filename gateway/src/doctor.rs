@@ -11,6 +11,7 @@ mod disk;
 mod health;
 mod link;
 mod sources;
+mod tls;
 
 use std::fmt;
 use std::path::Path;

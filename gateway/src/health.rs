@@ -4,6 +4,7 @@
 //! Prometheus, as JSON, and as a [`page`] for people.
 
 mod beat;
+mod http;
 pub mod live;
 pub mod metrics;
 pub mod page;

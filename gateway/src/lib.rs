@@ -3,8 +3,8 @@
 //! The path of a reading, a file each: a source (one of those in [`source`]) offers it, the [`batcher`]
 //! judges it ([`range`]) and seals it into a frame, the [`spool`] keeps the frame on disk,
 //! the [`uplink`] ([`uplink::mqtt`], [`uplink::lake`]) sends it until the far end confirms it. Beside
-//! the path: [`config`], [`clock`], [`key`] (topic and object key), [`phase`] (shutdown). For those who
-//! look after it: [`health`], [`status`], [`doctor`], [`reload`], [`notify`], [`certificate`].
+//! the path: [`config`], [`clock`], [`key`] (topic and object key), [`phase`] (shutdown),
+//! [`provision`] (the certificate). For those who look after it: [`health`], [`status`], [`doctor`], [`reload`], [`notify`], [`certificate`].
 //!
 //! Invariants: every frame goes through the spool, there is no live path beside it; a frame's identity
 //! is fixed when it is sealed; a frame leaves the spool by a confirmation or by a counted drop; a slow
@@ -22,6 +22,7 @@ pub mod key;
 pub mod notify;
 mod parts;
 pub mod phase;
+pub mod provision;
 pub mod range;
 pub mod reload;
 pub mod source;
@@ -66,6 +67,10 @@ pub enum RunError {
     /// The certificates cannot be used.
     #[error("TLS cannot be set up: {0}")]
     Tls(#[from] TlsError),
+    /// The roots for the direct path cannot be used.
+    #[cfg(feature = "aws")]
+    #[error("the direct path to S3 cannot be set up: {0}")]
+    Bulk(#[from] uplink::bulk::PutError),
     /// No new boot could be noted.
     #[error("the run cannot be numbered in the spool's directory: {0}")]
     Boot(io::Error),
@@ -106,16 +111,16 @@ pub async fn run_hosted(
     Host { mut reloads, notifier }: Host,
     shutdown: impl Future<Output = ()>,
 ) -> Result<Summary, RunError> {
-    let way = Way::new(&config.uplink)?;
-    notifier.status("reading what the spool holds");
-    let (spools, undated) = Spools::open(&config).await?;
+    let way = Way::new(&config)?;
+    let opening = Spools::open(&config);
+    let (spools, undated) = notifier.starting("reading what the spool holds", opening).await?;
     let boot = clock::next_boot(&config.spool.dir).map_err(RunError::Boot)?;
     tracing::info!(gateway = config.name, boot = format!("{boot:016x}"), "running");
 
     let both = (Arc::clone(&spools.sent), Arc::clone(&spools.undated));
     let live = Arc::new(Live::new((&config.name, boot), both, spools.recovered));
     let mut parts = Parts::start(&config, (way, boot), inputs, (spools.clone(), undated), Arc::clone(&live))?;
-    let _server = serve_health(&config, &live);
+    let server = serve_health(&config, &live);
     let notifier = Arc::new(notifier);
     let watching = {
         let (notifier, live) = (Arc::clone(&notifier), Arc::clone(&live));
@@ -147,6 +152,10 @@ pub async fn run_hosted(
     tracing::info!(sources_ended, "intake has stopped; what is left is stored and sent");
     let (sealing, sending) = parts.end(Instant::now() + Duration::from_millis(config.drain_ms_max)).await?;
     watching.abort();
+    let _ = watching.await;
+    if let Some(server) = server {
+        server.end().await;
+    }
 
     spools.close().await?;
     let (spool, undated) = spools.states();

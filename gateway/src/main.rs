@@ -13,6 +13,7 @@ use clap::Parser;
 use cli::{Cli, Command, Format};
 use ingot_gateway::config::Config;
 use ingot_gateway::notify::Notifier;
+use ingot_gateway::provision::command::Provision;
 use ingot_gateway::reload::{Origin, Reloads};
 use ingot_gateway::{Host, doctor, status};
 use tokio::signal::unix::{SignalKind, signal};
@@ -22,16 +23,17 @@ use tracing_subscriber::EnvFilter;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     start_log();
-    let done = match &cli.command {
-        Command::Doctor { settings, publish } => examine(&settings.origin(), *publish, settings.format),
+    let done = match cli.command {
+        Command::Doctor { settings, publish } => examine(&settings.origin(), publish, settings.format),
         Command::Check(settings) => with_config(&settings.origin(), check),
         Command::Run(settings) => {
             let origin = settings.origin();
             with_config(&origin, |config| run(config, origin.clone(), settings.format))
         }
         Command::Status { settings, once } => {
-            with_config(&settings.origin(), |config| show(&config, *once, settings.format))
+            with_config(&settings.origin(), |config| show(&config, once, settings.format))
         }
+        Command::Provision { how, format } => provision(how, format),
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
@@ -132,4 +134,14 @@ fn examine(origin: &Origin, publish: bool, format: Format) -> anyhow::Result<Exi
         Format::Json => println!("{}", serde_json::to_string(&report)?),
     }
     Ok(if report.has_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn provision(how: Provision, format: Format) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let done = runtime.block_on(how.run())?;
+    match format {
+        Format::Text => println!("{done}"),
+        Format::Json => println!("{}", serde_json::to_string(&done)?),
+    }
+    Ok(ExitCode::SUCCESS)
 }

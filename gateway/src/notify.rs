@@ -1,4 +1,4 @@
-//! What systemd is told (sd_notify(3)): ready, reloading, stopping, one line of status, and that the
+//! What systemd is told (sd_notify(3)): starting, ready, reloading, stopping, one line of status, and that the
 //! parts still answer.
 //!
 //! Without `NOTIFY_SOCKET` nothing is sent. `WATCHDOG=1` goes out only while the batcher and the uplink
@@ -6,20 +6,29 @@
 
 use std::env;
 use std::ffi::OsStr;
+use std::future::Future;
 use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::pin::pin;
 use std::process;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
+use tokio::time::interval;
 
 use crate::health::{Live, Snapshot};
 
 /// From one line of status to the next.
 const STATUS_EVERY: Duration = Duration::from_secs(10);
+
+/// The time asked for again and again while the start lasts.
+const START_STEP: Duration = Duration::from_secs(60);
+
+/// A start that takes longer hangs: systemd may end it.
+const START_MAX: Duration = Duration::from_secs(3_600);
 
 /// The way to the service manager; without one, nothing happens.
 #[derive(Debug, Default)]
@@ -48,6 +57,23 @@ impl Notifier {
             }
         });
         Self { to, watchdog }
+    }
+
+    /// Does the work before the gateway is ready, and asks for more time as long as it lasts: reading a
+    /// large spool whose counts are gone takes a slow card minutes. After an hour no more: such a start hangs.
+    pub async fn starting<T>(&self, what: &str, work: impl Future<Output = T>) -> T {
+        self.status(what);
+        let mut work = pin!(work);
+        let mut ticks = interval(STATUS_EVERY);
+        let begun = Instant::now();
+        loop {
+            tokio::select! {
+                output = &mut work => return output,
+                _ = ticks.tick() => if begun.elapsed() < START_MAX {
+                    self.send(&format!("EXTEND_TIMEOUT_USEC={}", START_STEP.as_micros()));
+                }
+            }
+        }
     }
 
     /// Readings are taken.
@@ -165,6 +191,29 @@ mod tests {
             let usec = heard[1].strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap();
             assert!(usec.parse::<u64>().unwrap() > 0);
         }
+    }
+
+    #[tokio::test]
+    async fn a_long_start_asks_for_more_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let manager = UnixDatagram::bind(dir.path().join("notify")).unwrap();
+        manager.set_nonblocking(true).unwrap();
+        let notifier = Notifier::new(Some(dir.path().join("notify").as_os_str()), None);
+        assert_eq!(
+            notifier
+                .starting("reading", async {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    7
+                })
+                .await,
+            7
+        );
+        let mut buffer = [0; 200];
+        let mut heard = || {
+            let bytes = manager.recv(&mut buffer).unwrap();
+            String::from_utf8(buffer[..bytes].to_vec()).unwrap()
+        };
+        assert_eq!([heard(), heard()], ["STATUS=reading", "EXTEND_TIMEOUT_USEC=60000000"]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -25,9 +25,10 @@ use crate::health::{Live, Sealing, Sending};
 use crate::phase::Phase;
 use crate::source::{CHUNKS_MAX, Input, Sources};
 use crate::spool::Classes;
+#[cfg(feature = "aws")]
+use crate::uplink::bulk::{S3, WithBulk};
 use crate::uplink::lake::Lake;
 use crate::uplink::mqtt::Mqtt;
-use crate::uplink::tls::TlsError;
 use crate::uplink::{self, BackoffConfig};
 
 pub(crate) use spools::Spools;
@@ -43,6 +44,7 @@ pub(crate) struct Parts {
     batcher: JoinHandle<Result<Sealing, RunError>>,
     uplink: RunningUplink,
     syncer: JoinHandle<()>,
+    syncing: oneshot::Sender<()>,
     spool: Arc<Classes>,
     live: Arc<Live>,
 }
@@ -78,8 +80,9 @@ impl Parts {
         let spool = Arc::clone(&spools.sent);
         let uplink = RunningUplink::start(way, config.backoff, &spool, &live);
         let fsync_interval = Duration::from_millis(config.spool.fsync_interval_ms);
-        let syncer = tokio::spawn(spools.sync_every(fsync_interval));
-        Ok(Self { sources, judging, batcher_phase, batcher, uplink, syncer, spool, live })
+        let (syncing, ended) = oneshot::channel();
+        let syncer = tokio::spawn(spools.sync_every(fsync_interval, ended));
+        Ok(Self { sources, judging, batcher_phase, batcher, uplink, syncer, syncing, spool, live })
     }
 
     /// Waits until every source has come to its end by itself. Can be given up and asked again.
@@ -91,8 +94,8 @@ impl Parts {
     ///
     /// # Errors
     /// The certificates cannot be used: nothing was changed.
-    pub async fn apply(&mut self, new: &Config) -> Result<(), TlsError> {
-        let way = Way::new(&new.uplink)?;
+    pub async fn apply(&mut self, new: &Config) -> Result<(), RunError> {
+        let way = Way::new(new)?;
         self.judging.send_replace(Judging { batch: new.batch.clone(), range: new.range.clone() });
         self.uplink.end(Instant::now()).await;
         self.uplink = RunningUplink::start(way, new.backoff, &self.spool, &self.live);
@@ -107,7 +110,8 @@ impl Parts {
         self.sources.stop(deadline).await;
         let sealing = self.batcher.await.map_err(io::Error::other)??;
         self.uplink.end(deadline).await;
-        self.syncer.abort();
+        drop(self.syncing);
+        self.syncer.await.map_err(io::Error::other)?;
         let sending = self.live.sending.borrow().clone();
         Ok((sealing, sending))
     }
@@ -117,14 +121,21 @@ impl Parts {
 pub(crate) enum Way {
     Lake(Lake),
     Mqtt(Mqtt),
+    #[cfg(feature = "aws")]
+    MqttAndS3(Mqtt, Box<S3>),
 }
 
 impl Way {
-    pub fn new(config: &UplinkConfig) -> Result<Self, TlsError> {
-        Ok(match config {
-            UplinkConfig::Lake(lake) => Self::Lake(Lake::new(lake.clone())),
-            UplinkConfig::Mqtt(mqtt) => Self::Mqtt(Mqtt::new(mqtt.clone())?),
-        })
+    pub fn new(config: &Config) -> Result<Self, RunError> {
+        let mqtt = match &config.uplink {
+            UplinkConfig::Lake(lake) => return Ok(Self::Lake(Lake::new(lake.clone()))),
+            UplinkConfig::Mqtt(mqtt) => Mqtt::new(mqtt.clone())?,
+        };
+        #[cfg(feature = "aws")]
+        if let Some(bulk) = &config.bulk {
+            return Ok(Self::MqttAndS3(mqtt, Box::new(S3::new(bulk.clone())?)));
+        }
+        Ok(Self::Mqtt(mqtt))
     }
 }
 
@@ -143,6 +154,11 @@ impl RunningUplink {
                 match way {
                     Way::Lake(lake) => uplink::drain(lake, spool, backoff, phases, counts).await,
                     Way::Mqtt(mqtt) => uplink::drain(mqtt, spool, backoff, phases, counts).await,
+                    #[cfg(feature = "aws")]
+                    Way::MqttAndS3(mqtt, s3) => {
+                        let both = WithBulk::new(mqtt, *s3, Arc::clone(&spool));
+                        uplink::drain(both, spool, backoff, phases, counts).await
+                    }
                 }
             };
             live.uplink.beside(drain).await;

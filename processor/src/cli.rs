@@ -4,6 +4,15 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::commands::alerts::{AlertTargets, AlertsArgs};
+use crate::commands::audit::AuditArgs;
+use crate::commands::contract::ContractArgs;
+use crate::commands::cost::CostArgs;
+use crate::commands::lineage::LineageTarget;
+use crate::commands::redrive::{RebuildArgs, RedriveArgs};
+use crate::commands::trace::TraceArgs;
+use crate::commands::upkeep::{CompactArgs, MaintainArgs};
+
 /// From bronze to silver, discard and gold: check, redact, promote exactly once, account for every row.
 #[derive(Parser)]
 #[command(
@@ -34,9 +43,9 @@ pub enum Format {
 pub enum Command {
     /// Process what is in bronze and not in the ledger, once
     #[command(
-        after_help = "Example:\n  ingot-processor run --lake file:///data/lake\n  ingot-processor run --lake file:///data/lake --contract contracts/orders.yaml"
+        after_help = "Example:\n  ingot-processor run --lake file:///data/lake\n  ingot-processor run --lake file:///data/lake --contract contracts/orders.yaml --lineage file:///data/lineage.ndjson"
     )]
-    Run(Place),
+    Run(Run),
     /// Keep processing what arrives, until interrupted
     #[command(after_help = "Example:\n  ingot-processor watch --lake file:///data/lake --every-s 30")]
     Watch(Watch),
@@ -44,16 +53,52 @@ pub enum Command {
     #[command(after_help = "Example:\n  ingot-processor land --lake file:///data/lake --mqtt 127.0.0.1:1883")]
     Land(Land),
     /// Prove from the lake alone that every row is in exactly one place; exit 1 where it is not
-    #[command(after_help = "Example:\n  ingot-processor audit --lake file:///data/lake --format json")]
-    Audit(Place),
+    #[command(
+        after_help = "Example:\n  ingot-processor audit --lake file:///data/lake --format json\n  ingot-processor audit --lake file:///data/lake --requeue"
+    )]
+    Audit(AuditArgs),
+    /// Judge the contracts' alerts and list those that are open; exit 1 where one is
+    #[command(
+        after_help = "Example:\n  ingot-processor alerts --lake file:///data/lake --format json\n  ingot-processor alerts --lake file:///data/lake --alert-webhook https://example.org/hook"
+    )]
+    Alerts(AlertsArgs),
+    /// Judge again, from bronze and by the contract as it is now, what a rule discarded, and only that
+    #[command(
+        after_help = "Example:\n  ingot-processor redrive --lake file:///data/lake --contract contracts/orders.yaml --rule bad_currency --since 2026-01-31"
+    )]
+    Redrive(RedriveArgs),
+    /// Make silver, discard, gold and ledger anew from bronze alone, in a lake beside the old one, and compare
+    #[command(
+        after_help = "Example:\n  ingot-processor rebuild --lake file:///data/lake --into file:///data/lake-2\n\nStop the processors, exchange the two folders and start them again when it is done."
+    )]
+    Rebuild(RebuildArgs),
+    /// Follow a cell of gold to its silver rows, their bronze objects and the gateway's batches
+    #[command(
+        after_help = "Example:\n  ingot-processor trace --lake file:///data/lake --gold sensor_hourly --where \"device = 'd1' AND window_start = '2026-01-01T10:00:00Z'\""
+    )]
+    Trace(TraceArgs),
     /// Ask the lake in SQL: silver.<dataset>, gold.<name>, discard, ledger
     #[command(
         after_help = "Example:\n  ingot-processor query --lake file:///data/lake \"SELECT rule, count(*) FROM discard GROUP BY rule\""
     )]
     Query(Query),
-    /// Check contract files: all problems at once
-    #[command(after_help = "Example:\n  ingot-processor lint contracts/orders.yaml")]
-    Lint(Lint),
+    /// Write the many small files of partitions anew as few; no row changes
+    #[command(
+        after_help = "Example:\n  ingot-processor compact --lake file:///data/lake --dry-run\n  ingot-processor compact --lake file:///data/lake --closed-after-days 2"
+    )]
+    Compact(CompactArgs),
+    /// Do the upkeep that is due: compaction, checkpoints, old log files, unused and unfinished files
+    #[command(
+        after_help = "Example:\n  ingot-processor maintain --lake file:///data/lake --dry-run\n  ingot-processor maintain --lake file:///data/lake --keep-hours 48"
+    )]
+    Maintain(MaintainArgs),
+    /// What a billion readings cost on AWS, by line item, and what batch settings would change
+    #[command(
+        after_help = "Example:\n  ingot-processor cost --lake file:///data/lake --readings-per-s 20 --latency-s 300"
+    )]
+    Cost(CostArgs),
+    /// Contracts: find their mistakes, try their rules, compare versions
+    Contract(ContractArgs),
 }
 
 /// Where the lake is and what rules it.
@@ -67,12 +112,32 @@ pub struct Place {
     pub contracts: Vec<PathBuf>,
 }
 
+/// `run`.
+#[derive(Args)]
+pub struct Run {
+    /// The lake and its contracts.
+    #[command(flatten)]
+    pub place: Place,
+    /// Who is told of alerts.
+    #[command(flatten)]
+    pub alerts: AlertTargets,
+    /// Where lineage goes.
+    #[command(flatten)]
+    pub lineage: LineageTarget,
+}
+
 /// `watch`.
 #[derive(Args)]
 pub struct Watch {
     /// The lake and its contracts.
     #[command(flatten)]
     pub place: Place,
+    /// Who is told of alerts.
+    #[command(flatten)]
+    pub alerts: AlertTargets,
+    /// Where lineage goes.
+    #[command(flatten)]
+    pub lineage: LineageTarget,
     /// Seconds between two looks at bronze
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub every_s: u64,
@@ -100,12 +165,4 @@ pub struct Query {
     pub place: Place,
     /// One SELECT statement
     pub sql: String,
-}
-
-/// `lint`.
-#[derive(Args)]
-pub struct Lint {
-    /// Contract files
-    #[arg(required = true, value_name = "FILE")]
-    pub files: Vec<PathBuf>,
 }

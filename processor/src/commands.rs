@@ -1,7 +1,17 @@
 //! The commands: open what is named, do the work with the library, print a summary, choose the exit code.
 
+pub mod alerts;
+pub mod audit;
+mod checks;
+pub mod contract;
+pub mod cost;
+pub mod lineage;
+pub mod redrive;
+pub mod trace;
+pub mod upkeep;
+
 use std::io::{IsTerminal, Write, stdout};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,18 +19,16 @@ use anyhow::{Context, Result, bail};
 use datafusion::arrow::json::LineDelimitedWriter;
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use ingot_processor::audit::Balance;
-use ingot_processor::check::Checker;
 use ingot_processor::contract::Contract;
-use ingot_processor::gold;
 use ingot_processor::lake::Lake;
+use ingot_processor::lineage::outlet::Outlet;
 use ingot_processor::run::RunReport;
-use ingot_processor::{audit as auditing, land as landing, query as querying, run as running};
+use ingot_processor::{land as landing, query as querying};
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use crate::cli::{Cli, Format, Land, Lint, Place, Query, Watch};
+use crate::cli::{Cli, Format, Land, Query, Run, Watch};
 
 const WORK_FAILED: u8 = 1;
 const USAGE: u8 = 2;
@@ -47,29 +55,40 @@ pub fn failed(error: &anyhow::Error) -> ExitCode {
 struct Usage(String);
 
 /// `run`.
-pub async fn run(cli: &Cli, place: &Place) -> Result<ExitCode> {
-    let contracts = contracts(&place.contracts)?;
-    let lake = Lake::open(&place.lake)?;
-    let report = run_with_progress(cli, &lake, &contracts).await?;
+pub async fn run(cli: &Cli, run: &Run) -> Result<ExitCode> {
+    let contracts = contracts(&run.place.contracts)?;
+    let targets = run.alerts.open()?;
+    let outlet = run.lineage.open()?;
+    let lake = Lake::open(&run.place.lake)?;
+    let report = run_with_progress(cli, &lake, &contracts, outlet.as_ref()).await;
+    lineage::close(outlet).await;
+    let report = report?;
+    alerts::after_run(&lake, &contracts, &targets).await;
     print(cli, &report, || run_text(&report))?;
-    Ok(if report.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(WORK_FAILED) })
+    Ok(if report.succeeded() { ExitCode::SUCCESS } else { ExitCode::from(WORK_FAILED) })
 }
 
 /// `watch`.
 pub async fn watch(cli: &Cli, watch: &Watch) -> Result<ExitCode> {
     let contracts = contracts(&watch.place.contracts)?;
+    let targets = watch.alerts.open()?;
+    let outlet = watch.lineage.open()?;
     let lake = Lake::open(&watch.place.lake)?;
     let stop = stop_asked()?;
     tokio::pin!(stop);
     loop {
         // A failed run is reported and tried again: the next look goes on where this one stopped.
-        match run_with_progress(cli, &lake, &contracts).await {
+        match run_with_progress(cli, &lake, &contracts, outlet.as_ref()).await {
             Ok(report) if report.objects > 0 => print(cli, &report, || run_text(&report))?,
             Ok(_) => {}
             Err(error) => eprintln!("error: {error:#}"),
         }
+        alerts::after_run(&lake, &contracts, &targets).await;
         tokio::select! {
-            _ = &mut stop => return Ok(ExitCode::SUCCESS),
+            _ = &mut stop => {
+                lineage::close(outlet).await;
+                return Ok(ExitCode::SUCCESS);
+            }
             () = tokio::time::sleep(Duration::from_secs(watch.every_s)) => {}
         }
     }
@@ -93,14 +112,6 @@ pub async fn land(cli: &Cli, land: &Land) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// `audit`.
-pub async fn audit(cli: &Cli, place: &Place) -> Result<ExitCode> {
-    let contracts = contracts(&place.contracts)?;
-    let balance = auditing::audit(&Lake::open(&place.lake)?, &contracts).await?;
-    print(cli, &balance, || audit_text(&balance))?;
-    Ok(if balance.is_balanced() { ExitCode::SUCCESS } else { ExitCode::from(WORK_FAILED) })
-}
-
 /// `query`.
 pub async fn query(cli: &Cli, query: &Query) -> Result<ExitCode> {
     let contracts = contracts(&query.place.contracts)?;
@@ -112,18 +123,6 @@ pub async fn query(cli: &Cli, query: &Query) -> Result<ExitCode> {
             json.write_batches(&rows.iter().collect::<Vec<_>>())?;
         }
     }
-    Ok(ExitCode::SUCCESS)
-}
-
-/// `lint`.
-pub async fn lint(cli: &Cli, lint: &Lint) -> Result<ExitCode> {
-    let contracts = contracts(&lint.files)?;
-    for contract in &contracts {
-        Checker::new(contract).map_err(|error| Usage(error.to_string()))?;
-        gold::plan(contract).await.map_err(|error| Usage(error.to_string()))?;
-    }
-    let datasets: Vec<&str> = contracts.iter().map(|contract| contract.dataset.as_str()).collect();
-    print(cli, &datasets, || format!("no problems in {}", datasets.join(", ")))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -147,7 +146,7 @@ fn contracts(files: &[PathBuf]) -> Result<Vec<Contract>> {
     let mut problems = Vec::new();
     for file in files {
         match std::fs::read_to_string(file) {
-            Ok(text) => match Contract::parse(&text) {
+            Ok(text) => match Contract::parse_beside(&text, file.parent().unwrap_or(Path::new(""))) {
                 Ok(contract) => contracts.push(contract),
                 Err(errors) => problems.push(format!("{}: {errors}", file.display())),
             },
@@ -157,22 +156,33 @@ fn contracts(files: &[PathBuf]) -> Result<Vec<Contract>> {
     if problems.is_empty() { Ok(contracts) } else { bail!(Usage(problems.join("\n"))) }
 }
 
-async fn run_with_progress(cli: &Cli, lake: &Lake, contracts: &[Contract]) -> Result<RunReport> {
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    if cli.format == Format::Json {
-        bar.set_draw_target(ProgressDrawTarget::hidden());
-    }
-    bar.set_style(
-        ProgressStyle::with_template("processing {wide_bar} {pos}/{len} objects, {eta} left")
-            .context("the progress bar's template")?,
-    );
-    let report = running::run(lake, contracts, |done, found| {
+async fn run_with_progress(
+    cli: &Cli,
+    lake: &Lake,
+    contracts: &[Contract],
+    outlet: Option<&Outlet>,
+) -> Result<RunReport> {
+    let bar = progress_bar(cli, "processing", "objects")?;
+    let report = lineage::run(lake, contracts, outlet, |done, found| {
         bar.set_length(found);
         bar.set_position(done);
     })
     .await;
     bar.finish_and_clear();
     Ok(report?)
+}
+
+/// A bar on stderr for work that can take long; none where the summary is JSON.
+fn progress_bar(cli: &Cli, doing: &str, what: &str) -> Result<ProgressBar> {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    if cli.format == Format::Json {
+        bar.set_draw_target(ProgressDrawTarget::hidden());
+    }
+    bar.set_style(
+        ProgressStyle::with_template(&format!("{doing} {{wide_bar}} {{pos}}/{{len}} {what}, {{eta}} left"))
+            .context("the progress bar's template")?,
+    );
+    Ok(bar)
 }
 
 fn print<T: Serialize>(cli: &Cli, value: &T, text: impl FnOnce() -> String) -> Result<()> {
@@ -185,8 +195,13 @@ fn print<T: Serialize>(cli: &Cli, value: &T, text: impl FnOnce() -> String) -> R
 
 fn run_text(report: &RunReport) -> String {
     let mut text = format!(
-        "{} objects, {} rows in = {} silver + {} discarded + {} duplicates",
-        report.objects, report.rows_in, report.silver, report.discarded, report.duplicates
+        "{} objects, {} rows in = {} silver + {} discarded + {} duplicates{}",
+        report.objects,
+        report.rows_in,
+        report.silver,
+        report.discarded,
+        report.duplicates,
+        superseded(report.superseded),
     );
     for (rule, rows) in &report.rules {
         text += &format!("\n  discarded by {rule}: {rows}");
@@ -198,8 +213,18 @@ fn run_text(report: &RunReport) -> String {
         let days = gold.days.map_or("all days".to_owned(), |days| format!("{days} days"));
         text += &format!("\n  gold {}: {} rows, {days} recomputed", gold.name, gold.rows);
     }
+    text += &checks::text(&report.checks);
     if report.skipped > 0 {
         text += &format!("\n  skipped {} objects that no contract speaks for", report.skipped);
+    }
+    for (key, reason) in &report.quarantined {
+        text += &format!("\n  set aside: {key}: {reason}");
+    }
+    if report.in_quarantine > 0 {
+        text += &format!("\n  {} objects are in quarantine since earlier runs", report.in_quarantine);
+    }
+    for (dataset, objects) in &report.stopped {
+        text += &format!("\n  stopped for {dataset}, {objects} objects are left for the next run");
     }
     for (key, reason) in &report.failed {
         text += &format!("\n  failed, to be tried again: {key}: {reason}");
@@ -207,20 +232,6 @@ fn run_text(report: &RunReport) -> String {
     text
 }
 
-fn audit_text(balance: &Balance) -> String {
-    let mut text = format!(
-        "{} objects, {} rows in = {} silver + {} discarded + {} duplicates; {} objects in flight; dropped at the edge: {}",
-        balance.objects,
-        balance.rows_in,
-        balance.silver,
-        balance.discarded,
-        balance.duplicates,
-        balance.in_flight_objects,
-        balance.dropped.values().sum::<u64>(),
-    );
-    for finding in &balance.findings {
-        text += &format!("\n  {finding}");
-    }
-    text += if balance.is_balanced() { "\nbalanced" } else { "\nNOT balanced" };
-    text
+fn superseded(rows: i64) -> String {
+    if rows == 0 { String::new() } else { format!(" + {rows} superseded") }
 }

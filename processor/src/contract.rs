@@ -1,19 +1,36 @@
 //! A dataset's contract: its columns, keys, checks, references and gold queries, valid as a whole.
 //!
 //! Written in YAML (Open Data Contract Standard v3.1), read by [`Contract::parse`], which reports all
-//! problems at once. A check's SQL is judged by [`crate::check::Checker::new`], a gold query's by gold.
+//! problems at once, each with its line. SQL is judged by [`crate::check::Checker::new`] and by gold;
+//! [`crate::lint`] puts it all together.
 
+mod alert;
+mod beside;
 mod columns;
+mod dataset_check;
+mod example;
+mod keys;
+mod list;
 mod odcs;
+mod outline;
+mod problem;
 mod reference;
+mod shape;
 mod validate;
 
-use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::Path;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use regex::Regex;
 
+pub use alert::{AlertRule, Watch};
+use beside::Beside;
+pub use dataset_check::{CheckWindow, DatasetCheck, Limit};
+pub use example::{Case, Examples, Expect};
+pub(crate) use problem::Problems;
+pub use problem::{ContractErrors, Place, Problem};
 pub use reference::Reference;
 
 /// A valid contract.
@@ -33,12 +50,23 @@ pub struct Contract {
     pub key: Vec<String>,
     /// In the order of the file, which is the order of a row's failing rules.
     pub checks: Vec<Check>,
+    /// Checks of what has landed, over windows.
+    pub dataset_checks: Vec<DatasetCheck>,
     /// Lists that checks may join.
     pub references: Vec<Reference>,
     /// What is computed from silver.
     pub gold: Vec<GoldQuery>,
+    /// What is told when the dataset is not as it should be.
+    pub alerts: Vec<AlertRule>,
+    /// Rows and what becomes of them, by which `contract test` tries the rules.
+    pub examples: Option<Examples>,
     /// The timestamp or date column whose UTC day is a row's `dt`.
     pub partition_by: String,
+    /// What makes one version of a row later than another, as SQL over silver's columns, the first one first.
+    /// Empty: a key's first row counts, and there are no versions.
+    pub latest_by: Vec<String>,
+    /// Differs when the text of the contract or of a file that it names differs.
+    pub fingerprint: String,
 }
 
 /// A column of silver.
@@ -56,6 +84,8 @@ pub struct Column {
     pub pattern: Option<Regex>,
     /// For a timestamp: whether a whole number is read as milliseconds since 1970-01-01 UTC.
     pub epoch_ms: bool,
+    /// Whether its classification says that it holds personal data.
+    pub personal: bool,
     /// For people.
     pub description: String,
 }
@@ -117,10 +147,22 @@ pub enum Severity {
     Discard,
     /// The row is accepted and counted.
     Warn,
-    /// Every row of its object is discarded.
+    /// Its object is set aside whole, until its bytes or the contract change.
     Quarantine,
-    /// The object is not processed, and the run reports it.
+    /// Its object is not processed, and the run stops for the dataset and fails.
     Fail,
+}
+
+impl Severity {
+    /// As it is written.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Discard => "discard",
+            Self::Warn => "warn",
+            Self::Quarantine => "quarantine",
+            Self::Fail => "fail",
+        }
+    }
 }
 
 /// A query over silver whose result is a gold table.
@@ -145,28 +187,44 @@ pub enum Window {
     All,
 }
 
-/// Everything that is wrong with a contract.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub struct ContractErrors {
-    /// One line each, in the order of the file.
-    pub problems: Vec<String>,
-}
-
-impl fmt::Display for ContractErrors {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the contract has {} problem(s):", self.problems.len())?;
-        self.problems.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
-    }
-}
-
 impl Contract {
     /// Reads a contract; on failure every problem that was found.
+    ///
+    /// A contract that names other files needs [`Self::parse_beside`].
     pub fn parse(text: &str) -> Result<Self, ContractErrors> {
-        let document: odcs::Document = serde_saphyr::from_str(text)
-            .map_err(|error| ContractErrors { problems: vec![format!("not a contract: {error}")] })?;
-        let mut problems = Vec::new();
-        let contract = validate::contract(document, &mut problems);
-        if problems.is_empty() { Ok(contract) } else { Err(ContractErrors { problems }) }
+        Self::read(text, None).whole()
+    }
+
+    /// Reads a contract that stands in the folder, as the files do that it names.
+    pub fn parse_beside(text: &str, folder: &Path) -> Result<Self, ContractErrors> {
+        Self::read(text, Some(folder)).whole()
+    }
+
+    /// Reads as much of a contract as can be read.
+    pub(crate) fn read(text: &str, folder: Option<&Path>) -> Read {
+        let outline: outline::Node = match serde_saphyr::from_str(text) {
+            Ok(outline) => outline,
+            Err(error) => return Read::nothing(Problems::default(), &error),
+        };
+        let mut problems = Problems::new(outline);
+        if !shape::check(&mut problems) {
+            return Read { contract: None, columns_are_sound: false, problems };
+        }
+        match serde_saphyr::from_str::<odcs::Document>(text) {
+            Ok(document) => {
+                let mut beside = Beside::new(folder);
+                let (mut contract, columns_are_sound) =
+                    validate::contract(document, &mut beside, &mut problems);
+                // Another hash in another version of this program costs a second look, nothing else.
+                let mut hasher = DefaultHasher::new();
+                (text, beside.read()).hash(&mut hasher);
+                contract.fingerprint = format!("{:016x}", hasher.finish());
+                Read { contract: Some(contract), columns_are_sound, problems }
+            }
+            // What the structure's check found says it better.
+            Err(_) if problems.len() > 0 => Read { contract: None, columns_are_sound: false, problems },
+            Err(error) => Read::nothing(problems, &error),
+        }
     }
 
     /// The contracts that Ingot brings along: `sensor_readings` and `orders`.
@@ -194,6 +252,29 @@ impl Contract {
     }
 }
 
+/// A contract's text, read as far as it goes.
+pub(crate) struct Read {
+    /// The contract; sound only if there are no problems.
+    pub contract: Option<Contract>,
+    /// Whether SQL can be held against the columns and references.
+    pub columns_are_sound: bool,
+    /// What is wrong.
+    pub problems: Problems,
+}
+
+impl Read {
+    fn whole(self) -> Result<Contract, ContractErrors> {
+        let problems = self.problems.finish();
+        self.contract.filter(|_| problems.is_empty()).ok_or(ContractErrors { problems })
+    }
+
+    fn nothing(mut problems: Problems, error: &serde_saphyr::Error) -> Self {
+        problems.at_place(error.location().map(outline::place).unwrap_or_default());
+        problems.push(format!("not a contract: {}", error.without_snippet()));
+        Self { contract: None, columns_are_sound: false, problems }
+    }
+}
+
 impl LogicalType {
     /// The column's Arrow type.
     pub fn arrow(self) -> DataType {
@@ -210,82 +291,4 @@ impl LogicalType {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-    use super::*;
-
-    const ORDERS: &str = include_str!("../../contracts/orders.yaml");
-
-    #[test]
-    fn the_embedded_contracts_are_valid() {
-        let contracts = Contract::embedded();
-        let names: Vec<&str> = contracts.iter().map(|contract| contract.dataset.as_str()).collect();
-        assert_eq!(names, ["sensor_readings", "orders"]);
-        let readings = &contracts[0];
-        assert_eq!(readings.key, ["device", "boot", "seq"]);
-        assert_eq!(readings.partition_by, "at");
-        assert_eq!(
-            (readings.references[0].name.as_str(), readings.references[0].rows.num_rows()),
-            ("channels", 5)
-        );
-        assert_eq!(readings.checks.iter().filter(|check| check.severity == Severity::Warn).count(), 1);
-        assert!(readings.columns[readings.column_index("at").unwrap()].epoch_ms);
-        let orders = &contracts[1];
-        let schema = orders.row_schema();
-        assert_eq!(schema.field_with_name("amount").unwrap().data_type(), &DataType::Decimal128(18, 2));
-        assert!(!schema.field_with_name("order_id").unwrap().is_nullable());
-        assert_eq!(
-            orders.gold.iter().map(|gold| gold.window).collect::<Vec<_>>(),
-            [Window::All, Window::Day]
-        );
-    }
-
-    #[test]
-    fn all_problems_are_told_at_once() {
-        let text = ORDERS
-            .replace("id: orders\n", "id: web-orders\n")
-            .replace("decimal(18,2)", "decimal(40,2)")
-            .replace("value: mask", "value: hide")
-            .replace("id: bad_currency", "id: bad_status")
-            .replace("window: day", "window: week")
-            .replacen("severity: discard", "severity: error", 1)
-            .replace("value: created_at", "value: amount");
-        let problems = Contract::parse(&text).unwrap_err().problems;
-        let expected = [
-            r#"id: "web-orders" is not"#,
-            "column amount: physicalType decimal(40,2) is not",
-            r#"column customer_email: redact is "hide", not one of"#,
-            r#"column phone: redact is "hide", not one of"#,
-            "check bad_status: severity error is not one of",
-            "check bad_status is there twice",
-            r#"partitionBy: "amount" is not"#,
-            "gold orders_daily: window week is not",
-        ];
-        assert_eq!(problems.len(), expected.len(), "{problems:#?}");
-        for (problem, start) in problems.iter().zip(expected) {
-            assert!(problem.starts_with(start), "{problem}");
-        }
-    }
-
-    #[test]
-    fn a_reference_joins_by_text_that_is_there_once() {
-        let readings = include_str!("../../contracts/sensor_readings.yaml");
-        let problem = |from: &str, to: &str| {
-            Contract::parse(&readings.replace(from, to)).unwrap_err().problems.join("\n")
-        };
-        assert!(
-            problem("channel: humidity", "channel: pressure").contains("channel pressure is there twice")
-        );
-        assert!(problem("channel: humidity", "channel: 7").contains("row 2 has no text in channel"));
-        assert!(problem("\"on\": channel", "\"on\": seq").contains("seq is not a string column"));
-        assert!(problem("value_min: 0.0", "value_min: low").contains("column value_min mixes types"));
-    }
-
-    #[test]
-    fn what_is_not_a_contract_is_one_problem() {
-        for text in ["", "- a\n- b\n", "id: [", "kind: DataContract\n"] {
-            assert_eq!(Contract::parse(text).unwrap_err().problems.len(), 1, "{text}");
-        }
-    }
-}
+mod tests;

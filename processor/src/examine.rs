@@ -19,7 +19,7 @@ use datafusion::arrow::error::ArrowError;
 use crate::bronze::BronzeKey;
 use crate::check::{CheckError, Checker};
 use crate::conform::{Conformed, Conformer};
-use crate::contract::Contract;
+use crate::contract::{Contract, Severity};
 use crate::decode::{Aside, Fault, FrameHeader, OBJECT_BYTES_MAX, Object, Span};
 
 use judge::{Stop, judge};
@@ -90,6 +90,20 @@ pub enum ExamineError {
         /// Rows that fail it.
         rows: usize,
     },
+    /// A check of severity `quarantine` found bad rows.
+    #[error("{key}: {rows} of {rows_in} row(s) fail the check {check}, whose severity is quarantine")]
+    Quarantined {
+        /// The object.
+        key: String,
+        /// The check.
+        check: String,
+        /// Rows that fail it.
+        rows: usize,
+        /// Rows in the object.
+        rows_in: u64,
+        /// The headers of its sound frames.
+        frames: Vec<FrameHeader>,
+    },
     /// A check could not be evaluated.
     #[error("{key}: {source}")]
     Check {
@@ -148,10 +162,17 @@ pub fn examine(
     let verdicts = checker
         .verdicts(&rows, now_ms)
         .map_err(|source| ExamineError::Check { key: key.key.clone(), source })?;
-    let judged = judge(contract, rows.num_rows(), misfits, &verdicts)
-        .map_err(|Stop { check, rows }| ExamineError::Failed { key: key.key.clone(), check, rows })?;
-
     let rows_in = (spans.len() + faults.len()) as u64;
+    let judged = match judge(contract, rows.num_rows(), misfits, &verdicts) {
+        Ok(judged) => judged,
+        Err(Stop { check, severity: Severity::Quarantine, rows }) => {
+            return Err(ExamineError::Quarantined { key: key.key.clone(), check, rows, rows_in, frames });
+        }
+        Err(Stop { check, rows, .. }) => {
+            return Err(ExamineError::Failed { key: key.key.clone(), check, rows });
+        }
+    };
+
     let records = Records::new(checker, &object, key.format, &rows);
     let broken = faults.into_iter().map(|(span, fault)| {
         let record = records.broken(span, &fault);

@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use crate::contract::{Contract, GoldQuery, Window};
 use crate::lake::Lake;
+use crate::latest::{self, LatestError};
 use crate::session;
 use crate::silver::{self, on_days};
 use crate::table::{CONFLICTS_MAX, CommitError, Table, TableError, after_conflict};
@@ -28,6 +29,9 @@ pub enum GoldError {
     /// The table failed or stayed contended.
     #[error(transparent)]
     Commit(#[from] CommitError),
+    /// Silver could not be computed.
+    #[error(transparent)]
+    Latest(#[from] LatestError),
     /// The contract's query failed.
     #[error("the gold query {name} of {dataset} failed: {source}")]
     Query {
@@ -59,9 +63,11 @@ pub struct Refreshed {
     pub rows: usize,
 }
 
-/// Brings every gold table of the contract up to the newest silver; those that are there already are left.
+/// Brings every gold table of the contract up to the newest silver, and first silver, where it is computed;
+/// those that are there already are left.
 pub async fn refresh(lake: &Lake, contract: &Contract) -> Result<Vec<Refreshed>, GoldError> {
     let mut refreshed = Vec::new();
+    latest::refresh(lake, contract).await?;
     let silver_path = format!("silver/{}", contract.dataset);
     for query in &contract.gold {
         for conflicts in 0..=CONFLICTS_MAX {
@@ -92,7 +98,12 @@ pub async fn behind(lake: &Lake, contract: &Contract) -> Result<Vec<String>, Tab
             Some(table) => table.transaction(SHOWS).await?,
             None => None,
         };
-        if shows.and_then(|version| u64::try_from(version).ok()) != Some(silver.version()) {
+        // A newer version of silver with the same rows (a compaction) leaves gold as right as it was.
+        let changed = match shows.and_then(|version| u64::try_from(version).ok()) {
+            Some(shows) => silver.dts_changed_since(shows).await?.is_none_or(|days| !days.is_empty()),
+            None => true,
+        };
+        if changed {
             behind.push(query.name.clone());
         }
     }

@@ -3,16 +3,23 @@
 //! Promises that an opened lake exists and names what is wrong when it does not. Bronze is listed and
 //! read here, and written by [`Lake::put_durable`] alone: write-once, on disk before it returns.
 
+mod adopt;
+mod document;
+mod leftover;
+
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::TryStreamExt;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use url::Url;
+
+pub use leftover::Leftover;
 
 /// A lake that exists.
 #[derive(Clone, Debug)]
@@ -69,6 +76,16 @@ pub enum LakeError {
         /// What the store said.
         source: object_store::Error,
     },
+    /// The disk failed.
+    #[error("{operation} {key}: {source}")]
+    Disk {
+        /// What was tried.
+        operation: &'static str,
+        /// On which file or folder.
+        key: String,
+        /// The operating system's word.
+        source: std::io::Error,
+    },
     /// The disk failed to make an object durable.
     #[error("making {key} durable: {source}")]
     Sync {
@@ -95,7 +112,12 @@ pub struct BronzeObject {
 impl BronzeObject {
     /// The identity under which tables remember it.
     pub fn id(&self) -> String {
-        format!("{}@{}", self.key, self.etag)
+        Self::id_of(&self.key, &self.etag)
+    }
+
+    /// The identity of the object with this key and tag.
+    pub fn id_of(key: &str, etag: &str) -> String {
+        format!("{key}@{etag}")
     }
 }
 
@@ -151,6 +173,27 @@ impl Lake {
         self.root.join(path).is_dir()
     }
 
+    /// Every table below the lake, by path: `<name>` or `<tier>/<name>`.
+    pub fn tables(&self) -> Result<Vec<String>, LakeError> {
+        let read_failed = |source| LakeError::Disk {
+            operation: "listing the tables of",
+            key: self.url.to_string(),
+            source,
+        };
+        let is_table = |path: &str| self.has(&format!("{path}/_delta_log"));
+        let mut tables = Vec::new();
+        for folder in folders(&self.root).map_err(read_failed)?.into_iter().filter(|name| name != "bronze") {
+            if is_table(&folder) {
+                tables.push(folder);
+                continue;
+            }
+            let below = folders(&self.root.join(&folder)).map_err(read_failed)?;
+            tables.extend(below.iter().map(|name| format!("{folder}/{name}")).filter(|path| is_table(path)));
+        }
+        tables.sort();
+        Ok(tables)
+    }
+
     /// Fails with the operating system's word where nothing can be written.
     pub fn check_writable(&self) -> Result<(), LakeError> {
         let probe = self.root.join(format!(".ingot-probe-{:016x}", fastrand::u64(..)));
@@ -161,21 +204,25 @@ impl Lake {
 
     /// Everything below `bronze/`, by key.
     pub async fn list_bronze(&self) -> Result<Vec<BronzeObject>, LakeError> {
-        let prefix = Path::from("bronze");
-        let mut objects: Vec<BronzeObject> = self
-            .store
-            .list(Some(&prefix))
-            .map_ok(|meta| BronzeObject {
-                key: meta.location.to_string(),
-                etag: content_tag(&meta),
-                bytes: meta.size,
-                modified_ms: meta.last_modified.timestamp_millis(),
-            })
-            .try_collect()
-            .await
-            .map_err(|source| LakeError::Store { operation: "listing", key: prefix.to_string(), source })?;
+        let mut objects: Vec<BronzeObject> = self.bronze_stream().try_collect().await?;
         objects.sort_by(|a, b| a.key.cmp(&b.key));
         Ok(objects)
+    }
+
+    /// A bronze object as it is now, or `None` where there is none.
+    pub async fn bronze_object(&self, key: &str) -> Result<Option<BronzeObject>, LakeError> {
+        match self.store.head(&location(key)?).await {
+            Ok(meta) => Ok(Some(listed(meta))),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(source) => Err(LakeError::Store { operation: "looking for", key: key.to_owned(), source }),
+        }
+    }
+
+    /// Everything below `bronze/`, as the store lists it, in no order.
+    pub fn bronze_stream(&self) -> BoxStream<'static, Result<BronzeObject, LakeError>> {
+        let prefix = Path::from("bronze");
+        let failed = move |source| LakeError::Store { operation: "listing", key: "bronze".into(), source };
+        self.store.list(Some(&prefix)).map_ok(listed).map_err(failed).boxed()
     }
 
     /// A listed object's bytes, if it still is what was listed.
@@ -226,6 +273,26 @@ impl Lake {
             .try_for_each(|path| File::open(path)?.sync_all())
             .map_err(|source| LakeError::Sync { key: key.to_owned(), source })
     }
+}
+
+fn listed(meta: ObjectMeta) -> BronzeObject {
+    BronzeObject {
+        key: meta.location.to_string(),
+        etag: content_tag(&meta),
+        bytes: meta.size,
+        modified_ms: meta.last_modified.timestamp_millis(),
+    }
+}
+
+fn folders(dir: &std::path::Path) -> std::io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            names.extend(entry.file_name().into_string());
+        }
+    }
+    Ok(names)
 }
 
 /// What tells one content of a key from another. A local store's tag is inode, time and size; the inode

@@ -1,7 +1,7 @@
 //! The ledger: one row per bronze object, written last. Its sums are the proof that nothing is lost:
 //! `rows_in = silver + discarded + duplicates`, and what the edge gave up stands beside it by cause.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, AsArray, Int64Array, StringArray, TimestampMicrosecondArray};
@@ -9,7 +9,8 @@ use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Int64Type, Schema, SchemaRef};
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::record_batch::RecordBatch;
-use datafusion::common::DataFusionError;
+use datafusion::common::{DataFusionError, ScalarValue};
+use datafusion::logical_expr::{col, lit};
 use serde::{Deserialize, Serialize};
 
 use crate::column::{number, text, utc};
@@ -34,7 +35,7 @@ pub struct Entry {
     pub bytes: i64,
     /// Records in it.
     pub rows_in: i64,
-    /// Of these, promoted to silver by this object.
+    /// Of these, promoted by this object: to silver, or where versions are kept, to these.
     pub silver: i64,
     /// Of these, discarded by a rule.
     pub discarded: i64,
@@ -64,6 +65,7 @@ pub struct Batch {
     /// When it was sealed: milliseconds since 1970-01-01 UTC.
     pub sealed_ms: i64,
     /// The same moment since the boot of the sealing machine, in milliseconds; 0: not known.
+    #[serde(default)] // ledgers of before have none
     pub uptime_ms: u64,
     /// Readings in it.
     pub readings: u32,
@@ -174,9 +176,26 @@ pub async fn processed(ledger: &Table) -> Result<HashSet<(String, String)>, Ledg
     Ok(done)
 }
 
-/// Every entry, by key.
-pub async fn entries(ledger: &Table) -> Result<Vec<Entry>, LedgerError> {
-    let rows = session::context().read_table(ledger.provider().await?)?.collect().await?;
+/// The entries of some keys, by key.
+pub async fn entries_of(ledger: &Table, keys: &BTreeSet<&str>) -> Result<Vec<Entry>, LedgerError> {
+    let these = col("bronze_key").in_list(keys.iter().map(|key| lit(*key)).collect(), false);
+    let rows = session::context().read_table(ledger.provider().await?)?.filter(these)?.collect().await?;
+    read_entries(rows)
+}
+
+/// The dataset's entries that were processed after `since_ms` (since 1970-01-01 UTC), by key.
+pub async fn entries_since(ledger: &Table, dataset: &str, since_ms: i64) -> Result<Vec<Entry>, LedgerError> {
+    let since = ScalarValue::TimestampMicrosecond(Some(since_ms.saturating_mul(1_000)), Some("UTC".into()));
+    let rows = session::context()
+        .read_table(ledger.provider().await?)?
+        .filter(col("dataset").eq(lit(dataset)))?
+        .filter(col("processed_at").gt(lit(since)))?
+        .collect()
+        .await?;
+    read_entries(rows)
+}
+
+fn read_entries(rows: Vec<RecordBatch>) -> Result<Vec<Entry>, LedgerError> {
     let mut entries = Vec::new();
     for batch in rows {
         let order: Vec<usize> = schema()

@@ -14,12 +14,19 @@ async fn main() -> ExitCode {
     let cli = Cli::parse();
     commands::start_log(&cli);
     let result = match &cli.command {
-        Command::Run(place) => commands::run(&cli, place).await,
+        Command::Run(run) => commands::run(&cli, run).await,
         Command::Watch(watch) => commands::watch(&cli, watch).await,
         Command::Land(land) => commands::land(&cli, land).await,
-        Command::Audit(place) => commands::audit(&cli, place).await,
+        Command::Audit(audit) => commands::audit::audit(&cli, audit).await,
+        Command::Alerts(args) => commands::alerts::alerts(&cli, args).await,
+        Command::Redrive(args) => commands::redrive::redrive(&cli, args).await,
+        Command::Rebuild(args) => commands::redrive::rebuild(&cli, args).await,
+        Command::Trace(args) => commands::trace::trace(&cli, args).await,
         Command::Query(query) => commands::query(&cli, query).await,
-        Command::Lint(lint) => commands::lint(&cli, lint).await,
+        Command::Compact(args) => commands::upkeep::compact(&cli, args).await,
+        Command::Maintain(args) => commands::upkeep::maintain(&cli, args).await,
+        Command::Cost(cost) => commands::cost::cost(&cli, cost).await,
+        Command::Contract(contract) => commands::contract::contract(&cli, contract).await,
     };
     result.unwrap_or_else(|error| commands::failed(&error))
 }

@@ -19,9 +19,10 @@ use crate::contract::Contract;
 use crate::examine::{ExamineError, Examined, examine};
 use crate::lake::{BronzeObject, Lake, LakeError};
 use crate::ledger::Entry;
+use crate::quarantine::SetAside;
 use crate::silver::SilverError;
 use crate::table::{CommitError, TableError};
-use crate::{discard, ledger, silver};
+use crate::{discard, ledger, quarantine, silver};
 
 /// A bronze object and what its key says.
 #[derive(Clone, Debug)]
@@ -63,11 +64,20 @@ pub enum ObjectError {
     Examine(#[from] ExamineError),
 }
 
+impl ObjectError {
+    /// Whether a check of severity `fail` found bad rows: the run stops for the dataset.
+    pub fn stops(&self) -> bool {
+        matches!(self, Self::Examine(ExamineError::Failed { .. }))
+    }
+}
+
 /// What a group came to.
 #[derive(Debug, Default)]
 pub struct Promoted {
     /// The objects that are done.
     pub entries: Vec<Entry>,
+    /// The objects that a check set aside.
+    pub set_aside: Vec<SetAside>,
     /// The objects that failed alone.
     pub failed: Vec<(String, ObjectError)>,
 }
@@ -85,9 +95,25 @@ pub async fn promote(
     for candidate in candidates {
         match examine_object(lake, checker, candidate).await {
             Ok(found) => examined.push((candidate, found)),
+            Err(ObjectError::Examine(ExamineError::Quarantined { check, rows, rows_in, frames, .. })) => {
+                promoted.set_aside.push(SetAside {
+                    dataset: contract.dataset.clone(),
+                    bronze_key: candidate.object.key.clone(),
+                    bronze_etag: candidate.object.etag.clone(),
+                    check,
+                    rows_failing: rows as i64,
+                    rows_in: rows_in as i64,
+                    batches: frames.iter().map(ledger::Batch::from).collect(),
+                    contract_version: contract.version.clone(),
+                    contract_fingerprint: contract.fingerprint.clone(),
+                    set_aside_ms: now_ms,
+                });
+            }
             Err(error) => promoted.failed.push((candidate.object.key.clone(), error)),
         }
     }
+
+    quarantine::write(lake, &promoted.set_aside).await?;
 
     let accepted: Vec<(&BronzeObject, &RecordBatch)> =
         examined.iter().map(|(candidate, found)| (&candidate.object, &found.accepted)).collect();
@@ -119,7 +145,7 @@ pub async fn promote(
     Ok(promoted)
 }
 
-async fn examine_object(
+pub(crate) async fn examine_object(
     lake: &Lake,
     checker: &Checker,
     candidate: &Candidate,
@@ -129,7 +155,7 @@ async fn examine_object(
 }
 
 /// The day under which an object's discards are filed: its key's, or that of its last change.
-fn day_of(candidate: &Candidate) -> String {
+pub(crate) fn day_of(candidate: &Candidate) -> String {
     candidate.key.dt.clone().unwrap_or_else(|| {
         let modified = DateTime::from_timestamp_millis(candidate.object.modified_ms);
         modified.unwrap_or_default().format("%Y-%m-%d").to_string()

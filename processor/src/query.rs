@@ -11,9 +11,10 @@ use datafusion::execution::context::SQLOptions;
 use datafusion::prelude::SessionContext;
 
 use crate::contract::Contract;
+use crate::dataset_check::record;
 use crate::lake::Lake;
 use crate::table::{Table, TableError};
-use crate::{discard, gold, ledger, session};
+use crate::{discard, gold, ledger, quarantine, session, silver};
 
 /// A question could not be answered.
 #[derive(Debug, thiserror::Error)]
@@ -23,20 +24,22 @@ pub enum QueryError {
     Sql(#[from] DataFusionError),
 }
 
-/// A session that knows the lake's tables as `silver.<dataset>`, `gold.<name>`, `discard` and `ledger`.
+/// A session that knows the lake's tables as `silver.<dataset>`, `versions.<dataset>`, `gold.<name>`, `discard`, `ledger`,
+/// `quarantine` and `checks`.
 /// A table is opened when a question names it.
 pub fn lake_session(lake: &Lake, contracts: &[Contract]) -> Result<SessionContext, DataFusionError> {
     let context = session::context();
-    let silver = contracts.iter().map(|contract| {
-        let path = format!("silver/{}", contract.dataset);
-        (contract.dataset.clone(), path)
-    });
+    let datasets = || contracts.iter().map(|contract| contract.dataset.clone());
+    let silver = datasets().map(|dataset| (dataset.clone(), silver::path(&dataset)));
+    let versions = datasets().map(|dataset| (dataset.clone(), silver::versions_path(&dataset)));
     let queries = contracts.iter().flat_map(|contract| &contract.gold);
     let golden = queries.map(|query| (query.name.clone(), gold::path(&query.name)));
-    let own = [discard::PATH, ledger::PATH].map(|name| (name.to_owned(), name.to_owned()));
+    let own = [discard::PATH, ledger::PATH, quarantine::PATH, record::PATH]
+        .map(|name| (name.to_owned(), name.to_owned()));
     let catalog = context.catalog("datafusion").ok_or_else(|| no_catalog("datafusion"))?;
     for (schema, paths) in [
         ("silver", silver.collect::<BTreeMap<_, _>>()),
+        ("versions", versions.collect()),
         ("gold", golden.collect()),
         ("public", own.into_iter().collect()),
     ] {

@@ -5,6 +5,9 @@
 //! [`LOCK`] transaction, so of two commits built on one snapshot the second is refused and looks again.
 //! Silver keeps each row's bronze object and ordinal, so a row that this very object put there
 //! before (a redelivery, a crash before the ledger) is known again, not taken for a duplicate.
+//!
+//! Where the contract has `latestBy`, the rows go to `versions/<dataset>` in the same way, and are
+//! duplicates only if all that they say is the same; [`crate::latest`] computes silver from there.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -20,8 +23,8 @@ use datafusion::logical_expr::{Expr, JoinType, col, ident, lit};
 
 use crate::contract::Contract;
 use crate::lake::{BronzeObject, Lake};
-use crate::session;
 use crate::table::{CONFLICTS_MAX, CommitError, Table, TableError, after_conflict};
+use crate::{latest, session};
 
 /// The transaction that every silver commit of a dataset takes, so that no two pass each other.
 const LOCK: &str = "ingot/silver";
@@ -32,6 +35,14 @@ pub enum SilverError {
     /// The table failed or stayed contended.
     #[error(transparent)]
     Commit(#[from] CommitError),
+    /// The contract has `latestBy` and its rows were promoted without, or the other way round.
+    #[error(
+        "silver of {dataset} was written under a contract that had another mind of `latestBy`; rebuild it from bronze"
+    )]
+    Kind {
+        /// The dataset.
+        dataset: String,
+    },
     /// The look-up of keys failed.
     #[error("looking up keys in silver of {dataset}: {source}")]
     Lookup {
@@ -62,10 +73,32 @@ pub fn schema(contract: &Contract) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-/// Opens silver of the contract's dataset.
-pub async fn open(lake: &Lake, contract: &Contract) -> Result<Table, TableError> {
-    let path = format!("silver/{}", contract.dataset);
-    Table::open_or_create(lake, &path, &schema(contract), &["dt"]).await
+/// Where a dataset's silver is, below the lake.
+pub fn path(dataset: &str) -> String {
+    format!("silver/{dataset}")
+}
+
+/// Where all versions are kept of a dataset whose latest ones count, below the lake.
+pub fn versions_path(dataset: &str) -> String {
+    format!("versions/{dataset}")
+}
+
+/// Where the contract's rows are promoted to: silver, or the versions from which silver is computed.
+pub fn rows_path(contract: &Contract) -> String {
+    if contract.latest_by.is_empty() { path(&contract.dataset) } else { versions_path(&contract.dataset) }
+}
+
+/// Opens the table that rows are promoted to. A lake whose rows were promoted to the other one is refused.
+pub async fn open(lake: &Lake, contract: &Contract) -> Result<Table, SilverError> {
+    let dataset = contract.dataset.clone();
+    let latest = !contract.latest_by.is_empty();
+    if latest != lake.has(&versions_path(&dataset))
+        && let Some(silver) = Table::open(lake, &path(&dataset)).await?
+        && latest != latest::is_computed(&silver).await?
+    {
+        return Err(SilverError::Kind { dataset });
+    }
+    Ok(Table::open_or_create(lake, &rows_path(contract), &schema(contract), &["dt"]).await?)
 }
 
 /// Promotes what each object's accepted rows bring that silver does not have. `accepted` has the
@@ -101,7 +134,7 @@ pub async fn promote(
             Err(error) => return Err(error.into()),
         }
     }
-    Err(CommitError::Conflict { table: format!("silver/{}", contract.dataset) }.into())
+    Err(CommitError::Conflict { table: rows_path(contract) }.into())
 }
 
 /// What becomes of an accepted row.
@@ -120,14 +153,11 @@ async fn decide(
     contract: &Contract,
     objects: &[(&BronzeObject, &RecordBatch)],
 ) -> Result<Vec<Vec<Fate>>, DataFusionError> {
-    let keys = key_columns(contract, objects)?;
-    let known = rows_with_known_keys(table, contract, &keys).await?;
+    let identities = project(contract, objects, identity(contract))?;
+    let known = known_rows(table, contract, &identities).await?;
 
     let mut seen = HashSet::new();
-    let converter = RowConverter::new(
-        keys.columns().iter().map(|column| SortField::new(column.data_type().clone())).collect(),
-    )?;
-    let key_rows = converter.convert_columns(keys.columns())?;
+    let identity_rows = converter(&identities)?.convert_columns(identities.columns())?;
     let mut row = 0;
     let mut decisions = Vec::with_capacity(objects.len());
     for (object, accepted) in objects {
@@ -140,7 +170,7 @@ async fn decide(
             fates.push(match known.get(&row) {
                 Some(places) if places.iter().any(own) => Fate::Present,
                 Some(_) => Fate::Duplicate,
-                None if seen.insert(key_rows.row(row).owned()) => Fate::Fresh,
+                None if seen.insert(identity_rows.row(row).owned()) => Fate::Fresh,
                 None => Fate::Duplicate,
             });
             row += 1;
@@ -150,40 +180,59 @@ async fn decide(
     Ok(decisions)
 }
 
-/// The key columns of all objects' rows, one after another.
-fn key_columns(
+/// What makes a row the same row: its key; where versions are kept, all that it says.
+fn identity(contract: &Contract) -> Vec<&str> {
+    if contract.latest_by.is_empty() {
+        contract.key.iter().map(String::as_str).collect()
+    } else {
+        let others = contract.columns.iter().filter(|column| !contract.key.contains(&column.name));
+        let others = others.map(|column| column.name.as_str());
+        contract.key.iter().map(String::as_str).chain(others).collect()
+    }
+}
+
+/// The named columns of all objects' rows, one after another.
+fn project(
     contract: &Contract,
     objects: &[(&BronzeObject, &RecordBatch)],
+    names: Vec<&str>,
 ) -> Result<RecordBatch, ArrowError> {
     let schema = contract.row_schema();
     let indices: Vec<usize> =
-        contract.key.iter().map(|column| schema.index_of(column)).collect::<Result<_, _>>()?;
-    let keys: Vec<RecordBatch> =
+        names.into_iter().map(|name| schema.index_of(name)).collect::<Result<_, _>>()?;
+    let rows: Vec<RecordBatch> =
         objects.iter().map(|(_, rows)| rows.project(&indices)).collect::<Result<_, _>>()?;
-    concat_batches(&Arc::new(schema.project(&indices)?), &keys)
+    concat_batches(&Arc::new(schema.project(&indices)?), &rows)
 }
 
-/// For each row of `keys` whose key is in silver: the bronze key, etag and ordinal of the rows that have it.
-async fn rows_with_known_keys(
+fn converter(rows: &RecordBatch) -> Result<RowConverter, ArrowError> {
+    RowConverter::new(
+        rows.columns().iter().map(|column| SortField::new(column.data_type().clone())).collect(),
+    )
+}
+
+/// For each row of `identities` that the table has: the bronze key, etag and ordinal of the rows that it is.
+/// The key's columns come first, and join; the others, if there are any, are compared then.
+async fn known_rows(
     table: &Table,
     contract: &Contract,
-    keys: &RecordBatch,
+    identities: &RecordBatch,
 ) -> Result<HashMap<usize, Vec<(String, String, i64)>>, DataFusionError> {
     let mut known: HashMap<usize, Vec<_>> = HashMap::new();
-    if keys.num_rows() == 0 {
+    if identities.num_rows() == 0 {
         return Ok(known);
     }
     let context = session::context();
     let mut silver =
         context.read_table(table.provider().await.map_err(|e| DataFusionError::External(e.into()))?)?;
     // The bounds let the scan skip every file whose statistics lie outside.
-    for (name, column) in contract.key.iter().zip(keys.columns()) {
+    for (name, column) in contract.key.iter().zip(identities.columns()) {
         if let Some((min, max)) = bounds(column)? {
             silver = silver.filter(ident(name).between(lit(min), lit(max)))?;
         }
     }
     let incoming_names: Vec<String> = contract.key.iter().map(|name| format!("incoming_{name}")).collect();
-    let mut fields: Vec<Field> = keys
+    let mut fields: Vec<Field> = identities
         .schema()
         .fields()
         .iter()
@@ -191,30 +240,43 @@ async fn rows_with_known_keys(
         .map(|(field, name)| field.as_ref().clone().with_name(name))
         .collect();
     fields.push(Field::new("incoming_row", DataType::Int64, false));
-    let mut columns = keys.columns().to_vec();
-    columns.push(Arc::new(Int64Array::from_iter_values(0..keys.num_rows() as i64)));
+    let mut columns = identities.columns()[..contract.key.len()].to_vec();
+    columns.push(Arc::new(Int64Array::from_iter_values(0..identities.num_rows() as i64)));
     let incoming = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?;
 
     // As written: an upper-case name is no other name.
     let same_key = contract.key.iter().zip(&incoming_names).map(|(there, new)| ident(new).eq(ident(there)));
     let same_key: Vec<Expr> = same_key.collect();
+    let schema = identities.schema();
+    let names = schema.fields().iter().map(|field| ident(field.name()));
     let found = context
         .read_batch(incoming)?
         .join_on(silver, JoinType::Inner, same_key)?
-        .select(["incoming_row", "bronze_key", "bronze_etag", "ordinal"].map(col).to_vec())?
+        .select(["incoming_row", "bronze_key", "bronze_etag", "ordinal"].map(col).into_iter().chain(names))?
         .collect()
         .await?;
+    let converter = converter(identities)?;
+    let incoming = converter.convert_columns(identities.columns())?;
     for batch in found {
         let row = batch.column(0).as_primitive::<Int64Type>();
         let key = cast(batch.column(1), &DataType::Utf8)?;
         let etag = cast(batch.column(2), &DataType::Utf8)?;
         let ordinal = batch.column(3).as_primitive::<Int64Type>();
+        let there: Vec<ArrayRef> = batch.columns()[4..]
+            .iter()
+            .zip(schema.fields())
+            .map(|(column, field)| cast(column, field.data_type()))
+            .collect::<Result<_, _>>()?;
+        let there = converter.convert_columns(&there)?;
         for i in 0..batch.num_rows() {
-            known.entry(row.value(i) as usize).or_default().push((
-                key.as_string::<i32>().value(i).to_owned(),
-                etag.as_string::<i32>().value(i).to_owned(),
-                ordinal.value(i),
-            ));
+            let place = row.value(i) as usize;
+            if incoming.row(place) == there.row(i) {
+                known.entry(place).or_default().push((
+                    key.as_string::<i32>().value(i).to_owned(),
+                    etag.as_string::<i32>().value(i).to_owned(),
+                    ordinal.value(i),
+                ));
+            }
         }
     }
     Ok(known)

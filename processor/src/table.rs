@@ -5,7 +5,12 @@
 //! there, and decide anew. Two things of delta-rs are never called: `optimize` (two concurrent runs
 //! duplicate every row) and an overwrite or delete without a predicate.
 
-use std::collections::BTreeSet;
+mod files;
+mod log;
+mod transactions;
+mod vacuum;
+
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +20,8 @@ use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::catalog::TableProvider;
-use datafusion::logical_expr::Expr;
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
 use deltalake::kernel::transaction::{CommitProperties, TransactionError};
 use deltalake::kernel::{StructType, Transaction};
@@ -25,6 +31,15 @@ use deltalake::{DeltaTable, DeltaTableError};
 
 use crate::lake::Lake;
 
+pub use files::{Files, Partition};
+pub use log::{LogState, StoredFile};
+pub use vacuum::KEEP_HOURS_MAX;
+
+/// The transaction of every commit that replaces rows: delta-rs lets two replacements from one snapshot
+/// pass each other in some cases, a common transaction never does.
+const REPLACED: &str = "ingot/replaced";
+/// The transaction of a commit that wrote a partition's files anew and changed no row.
+const COMPACTED: &str = "ingot/compacted";
 /// How long a table remembers which objects it has taken; longer than any queue redelivers.
 const TRANSACTIONS_KEPT: &str = "interval 60 days";
 /// Commits between checkpoints: opening a table reads at most so many small files.
@@ -114,6 +129,11 @@ impl Table {
         Ok(Self { path: path.to_owned(), delta })
     }
 
+    /// The version of the table at `path`; `None` where there is none yet.
+    pub async fn version_of(lake: &Lake, path: &str) -> Result<Option<u64>, TableError> {
+        Ok(Self::open(lake, path).await?.map(|table| table.version()))
+    }
+
     /// The version that this snapshot shows.
     pub fn version(&self) -> u64 {
         self.delta.version().unwrap_or_default()
@@ -133,6 +153,22 @@ impl Table {
         }
     }
 
+    /// Those of `app_ids` that have committed, in this snapshot; the log is read once.
+    pub async fn transactions<'a>(
+        &self,
+        app_ids: impl IntoIterator<Item = &'a str>,
+    ) -> Result<HashSet<String>, TableError> {
+        let wanted = app_ids.into_iter().collect();
+        let taken = transactions::taken(&self.delta.log_store(), self.version(), &wanted).await;
+        taken.map_err(failed("looking up transactions in", &self.path))
+    }
+
+    /// Bytes of this snapshot's data files.
+    pub fn bytes(&self) -> Result<u64, TableError> {
+        let state = self.delta.snapshot().map_err(failed("sizing", &self.path))?;
+        Ok(state.log_data().iter().map(|file| u64::try_from(file.size()).unwrap_or(0)).sum())
+    }
+
     /// A provider of this snapshot's rows for DataFusion.
     pub async fn provider(&self) -> Result<Arc<dyn TableProvider>, TableError> {
         self.delta.table_provider().await.map_err(failed("reading", &self.path))
@@ -144,7 +180,7 @@ impl Table {
         batch: RecordBatch,
         transactions: &[(String, i64)],
     ) -> Result<(), CommitError> {
-        self.write(batch, SaveMode::Append, None, transactions).await
+        self.write(Input::Rows(batch), SaveMode::Append, None, transactions).await
     }
 
     /// Replaces the rows that `predicate` selects by `batch`, on top of this snapshot.
@@ -154,7 +190,18 @@ impl Table {
         predicate: Expr,
         transactions: &[(String, i64)],
     ) -> Result<(), CommitError> {
-        self.write(batch, SaveMode::Overwrite, Some(predicate), transactions).await
+        self.replace(Input::Rows(batch), predicate, transactions).await
+    }
+
+    async fn replace(
+        &mut self,
+        input: Input,
+        predicate: Expr,
+        transactions: &[(String, i64)],
+    ) -> Result<(), CommitError> {
+        let version = i64::try_from(self.version()).unwrap_or(i64::MAX).saturating_add(1);
+        let transactions = [transactions, &[(REPLACED.to_owned(), version)]].concat();
+        self.write(input, SaveMode::Overwrite, Some(predicate), &transactions).await
     }
 
     /// Adds each object's rows unless a commit already did: exactly once over redelivery, any grouping
@@ -162,16 +209,12 @@ impl Table {
     pub async fn append_once(&mut self, objects: &[(String, RecordBatch)]) -> Result<(), CommitError> {
         for conflicts in 0..CONFLICTS_MAX {
             self.refresh().await?;
-            let mut missing = Vec::new();
-            for (id, rows) in objects {
-                if self.transaction(id).await?.is_none() {
-                    missing.push((id, rows));
-                }
-            }
+            let taken = self.transactions(objects.iter().map(|(id, _)| id.as_str())).await?;
+            let missing: Vec<_> = objects.iter().filter(|(id, _)| !taken.contains(id)).collect();
             let Some((_, first)) = missing.first() else { return Ok(()) };
-            let rows = concat_batches(&first.schema(), missing.iter().map(|(_, rows)| *rows))
+            let rows = concat_batches(&first.schema(), missing.iter().map(|(_, rows)| rows))
                 .map_err(failed::<ArrowError>("gathering rows for", &self.path))?;
-            let transactions: Vec<_> = missing.iter().map(|(id, _)| ((*id).clone(), 1)).collect();
+            let transactions: Vec<_> = missing.iter().map(|(id, _)| (id.clone(), 1)).collect();
             match self.append(rows, &transactions).await {
                 Err(CommitError::Conflict { .. }) => after_conflict(conflicts).await,
                 done => return done,
@@ -180,9 +223,14 @@ impl Table {
         Err(CommitError::Conflict { table: self.path.clone() })
     }
 
+    /// Rows that do not fit this table.
+    pub(crate) fn unfit(&self, error: ArrowError) -> TableError {
+        failed("gathering rows for", &self.path)(error)
+    }
+
     async fn write(
         &mut self,
-        batch: RecordBatch,
+        input: Input,
         mode: SaveMode,
         predicate: Option<Expr>,
         transactions: &[(String, i64)],
@@ -195,8 +243,11 @@ impl Table {
             .collect();
         let mut write = WriteBuilder::new(self.delta.log_store(), Some(snapshot.snapshot().clone()))
             .with_save_mode(mode)
-            .with_commit_properties(CommitProperties::default().with_application_transactions(transactions))
-            .with_input_batches([batch]);
+            .with_commit_properties(CommitProperties::default().with_application_transactions(transactions));
+        write = match input {
+            Input::Rows(rows) => write.with_input_batches([rows]),
+            Input::Plan(rows) => write.with_input_plan(rows.plan).with_session_state(Arc::new(rows.state)),
+        };
         if let Some(predicate) = predicate {
             write = write.with_replace_where(predicate);
         }
@@ -213,7 +264,7 @@ impl Table {
     }
 
     /// The values of the partition column `dt` whose rows changed after version `after`, or `None`
-    /// where the log no longer reaches back that far.
+    /// where the log no longer reaches back that far. Compaction changes no rows.
     pub async fn dts_changed_since(&self, after: u64) -> Result<Option<BTreeSet<String>>, TableError> {
         let log = self.delta.log_store();
         let mut dts = BTreeSet::new();
@@ -221,6 +272,9 @@ impl Table {
             let entry =
                 log.read_commit_entry(version).await.map_err(failed("reading the log of", &self.path))?;
             let Some(entry) = entry else { return Ok(None) };
+            if transactions::carries(&entry, COMPACTED) {
+                continue;
+            }
             for line in entry.split(|byte| *byte == b'\n') {
                 let Ok(action) = serde_json::from_slice::<serde_json::Value>(line) else { continue };
                 let file = action.get("add").or_else(|| action.get("remove"));
@@ -233,6 +287,17 @@ impl Table {
         }
         Ok(Some(dts))
     }
+}
+
+/// What is written: rows in memory, or a plan that streams them.
+enum Input {
+    Rows(RecordBatch),
+    Plan(Box<Plan>),
+}
+
+struct Plan {
+    state: SessionState,
+    plan: LogicalPlan,
 }
 
 /// Waits a little, longer with each lost race and never the same for two writers.

@@ -20,8 +20,10 @@ impl<'a> Keys<'a> {
         Self { path: String::new(), table, known: Vec::new(), problems }
     }
 
+    /// With an empty `key`: of the table itself.
     pub fn problem(&self, key: &str, what: impl std::fmt::Display) {
-        self.problems.borrow_mut().push(format!("{}{key}: {what}", self.path));
+        let place = format!("{}{key}", self.path);
+        self.problems.borrow_mut().push(format!("{}: {what}", place.trim_end_matches('.')));
     }
 
     fn take(&mut self, key: &'static str) -> Option<Value> {

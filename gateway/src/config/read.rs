@@ -1,5 +1,7 @@
 //! Each table of the settings file: its keys, their defaults and what is allowed.
 
+#[cfg(feature = "aws")]
+mod bulk;
 mod clock;
 mod health;
 mod mqtt;
@@ -32,7 +34,18 @@ pub(super) fn config(mut keys: Keys<'_>) -> Option<Config> {
     let batch = read_batch(keys.below("batch"));
     let clock = clock::read(keys.below("clock"));
     let (spool, priority_channels) = read_spool(keys.below("spool"));
-    let (uplink, backoff) = read_uplink(keys.below("uplink"), &name, batch.frame_bytes_max as u64);
+    let mut uplink_keys = keys.below("uplink");
+    let bulk_keys = uplink_keys.has("bulk").then(|| uplink_keys.below("bulk"));
+    let (uplink, backoff) = read_uplink(uplink_keys, &name, batch.frame_bytes_max as u64);
+    #[cfg(feature = "aws")]
+    let bulk = bulk_keys.map(|keys| match &uplink {
+        Some(UplinkConfig::Mqtt(mqtt)) => bulk::read(keys, Some(mqtt)),
+        _ => bulk::read(keys, None),
+    });
+    #[cfg(not(feature = "aws"))]
+    if let Some(keys) = bulk_keys {
+        keys.problem("bucket", "this build has no direct path to S3; build with --features aws");
+    }
     let health = health::read(keys.below("health"), &spool.dir);
     keys.end();
     Some(Config {
@@ -46,6 +59,8 @@ pub(super) fn config(mut keys: Keys<'_>) -> Option<Config> {
         priority_channels,
         uplink: uplink?,
         backoff,
+        #[cfg(feature = "aws")]
+        bulk: bulk.flatten(),
         health: health?,
     })
 }
@@ -146,7 +161,7 @@ fn read_uplink(
         } else {
             "nowhere to send to: add [uplink.mqtt] or [uplink.lake], or start with --lake file:///path"
         };
-        keys.problem("uplink", what);
+        keys.problem("", what);
     }
     let (lake, mqtt) = (keys.below("lake"), keys.below("mqtt"));
     let uplink = match (has_lake, has_mqtt) {
@@ -162,10 +177,7 @@ fn read_lake(mut keys: Keys<'_>) -> Option<UplinkConfig> {
     let url = keys.text_needed("url", "wants file:///absolute/path");
     let path = url.strip_prefix("file://").filter(|path| path.starts_with('/'));
     if path.is_none() && !url.is_empty() {
-        keys.problem(
-            "url",
-            format!("wants file:///absolute/path and not {url:?}; a lake elsewhere is reached over MQTT"),
-        );
+        keys.problem("url", "wants file:///absolute/path; a lake elsewhere is reached over MQTT");
     }
     if path.is_some_and(|path| path.contains(['%', '?', '#'])) {
         keys.problem("url", "wants a plain path, without % ? #");
@@ -189,7 +201,8 @@ fn read_tls(keys: &mut Keys<'_>) -> Option<TlsPaths> {
         if !path.as_os_str().is_empty()
             && let Err(error) = fs::File::open(&path)
         {
-            tls.problem(key, format!("{} cannot be read: {error}", path.display()));
+            // Not what stands there: somebody may have put the key itself.
+            tls.problem(key, format!("wants the path of a file, and that cannot be read: {error}"));
         }
         path
     };

@@ -31,7 +31,7 @@ pub(super) fn serial(report: &mut Report, path: &Path) {
         report,
         path,
         is_device,
-        "names: `ls -l /dev/serial/by-id/`; a first adapter needs a restart of the service",
+        "names: `ls -l /dev/serial/by-id/`; after a first adapter restart the service",
     );
 }
 

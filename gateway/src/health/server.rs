@@ -1,16 +1,15 @@
-//! A few lines of HTTP/1.1: `GET /metrics`, `/health` and `/`, one request a connection, nothing else.
+//! The health server: listens, reads one request a connection, and answers as module `http` says.
 //!
 //! It reads numbers and writes text; nothing can be changed through it. It listens on a unix socket in
 //! the spool's directory, or on a loopback address, so that nothing is reachable from the network unless
-//! the settings ask for that. Requests that name another host are refused: a web page elsewhere cannot
-//! read it through the browser of somebody who sits here (DNS rebinding).
+//! the settings ask for that.
 //!
 //! Limits: [`CONNECTIONS_MAX`], [`REQUEST_BYTES_MAX`], [`REQUEST_TIME_MAX`]. Whoever is beyond them waits,
 //! or is answered and cut off; the gateway's work is not touched.
 
 use std::fs;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,11 +18,12 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{interval, timeout};
 
+use super::Live;
+use super::http::{Answer, answer, asked};
 use super::live::POINT_EVERY;
-use super::{Live, metrics, page};
 
 /// Requests answered at the same time; more of them wait.
 pub const CONNECTIONS_MAX: usize = 8;
@@ -109,6 +109,14 @@ impl Server {
         Ok(Some(server))
     }
 
+    /// Ends it, and whoever is being answered: the spool is no longer looked at after this.
+    pub async fn end(mut self) {
+        for task in [&mut self.task, &mut self.points] {
+            task.abort();
+            let _ = task.await;
+        }
+    }
+
     /// The TCP address that it listens on; the port is the real one where 0 was asked for.
     pub fn address(&self) -> Option<SocketAddr> {
         self.address
@@ -128,6 +136,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = JoinSet::new();
     loop {
         let Ok(place) = Arc::clone(&room).acquire_owned().await else {
             return;
@@ -140,8 +149,9 @@ where
                 continue;
             }
         };
+        while connections.try_join_next().is_some() {}
         let live = Arc::clone(&live);
-        tokio::spawn(async move {
+        connections.spawn(async move {
             // Who is too slow or gone has no answer to get.
             let _ = timeout(REQUEST_TIME_MAX, serve(socket, &live, check_host)).await;
             drop(place);
@@ -186,101 +196,11 @@ async fn serve(
     socket.shutdown().await
 }
 
-/// The path that is asked for, and whether its body is wanted; or why there is no answer.
-fn asked(head: &[u8], check_host: bool) -> Result<(&str, bool), Answer> {
-    let bad = |why: &str| Answer::text(400, &format!("{why}\n"));
-    let head = str::from_utf8(head).map_err(|_| bad("the request is not text"))?;
-    let mut lines = head.split("\r\n");
-    let mut first = lines.next().unwrap_or_default().split(' ');
-    let (Some(method), Some(target), Some("HTTP/1.1" | "HTTP/1.0"), None) =
-        (first.next(), first.next(), first.next(), first.next())
-    else {
-        return Err(bad("wants METHOD PATH HTTP/1.1"));
-    };
-    let host = lines
-        .filter_map(|line| line.split_once(':'))
-        .find_map(|(name, value)| name.eq_ignore_ascii_case("host").then_some(value.trim()));
-    if check_host && host.is_some_and(|host| !is_here(host)) {
-        return Err(Answer::text(403, "ask for this machine by its address or as localhost\n"));
-    }
-    let with_body = match method {
-        "GET" => true,
-        "HEAD" => false,
-        _ => return Err(Answer::text(405, "only GET and HEAD\n")),
-    };
-    Ok((target.split_once('?').map_or(target, |(path, _)| path), with_body))
-}
-
-/// Whether a Host header names this machine by `localhost` or by a loopback address, with or without port.
-fn is_here(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(bracketed) => bracketed.split(']').next().unwrap_or_default(),
-        None => host.split(':').next().unwrap_or_default(),
-    };
-    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-}
-
-fn answer(live: &Live, path: &str) -> Answer {
-    match path {
-        "/" => Answer::new(200, "text/html; charset=utf-8", page::html(&live.snapshot(), &live.points())),
-        "/metrics" => Answer::new(200, metrics::CONTENT_TYPE, metrics::text(&live.snapshot())),
-        "/health" => {
-            let snapshot = live.snapshot();
-            let status = if snapshot.problems.is_empty() { 200 } else { 503 };
-            match serde_json::to_string(&snapshot) {
-                Ok(json) => Answer::new(status, "application/json", json + "\n"),
-                Err(error) => Answer::text(500, &format!("{error}\n")),
-            }
-        }
-        _ => Answer::text(404, "here are /, /health and /metrics\n"),
-    }
-}
-
-#[derive(Debug)]
-struct Answer {
-    status: u16,
-    content_type: &'static str,
-    body: String,
-}
-
-impl Answer {
-    fn new(status: u16, content_type: &'static str, body: String) -> Self {
-        Self { status, content_type, body }
-    }
-
-    fn text(status: u16, body: &str) -> Self {
-        Self::new(status, "text/plain; charset=utf-8", body.to_owned())
-    }
-
-    fn head(&self) -> String {
-        let Self { status, content_type, body } = self;
-        let reason = match status {
-            200 => "OK",
-            400 => "Bad Request",
-            403 => "Forbidden",
-            404 => "Not Found",
-            405 => "Method Not Allowed",
-            431 => "Request Header Fields Too Large",
-            503 => "Service Unavailable",
-            _ => "Internal Server Error",
-        };
-        format!(
-            "HTTP/1.1 {status} {reason}\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\n\
-             cache-control: no-store\r\nx-content-type-options: nosniff\r\n\
-             content-security-policy: default-src 'none'; style-src 'unsafe-inline'\r\n\
-             {}connection: close\r\n\r\n",
-            body.len(),
-            if *status == 405 { "allow: GET, HEAD\r\n" } else { "" },
-        )
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
     use crate::spool::{Recovered, Spool, SpoolConfig, WhenFull};
-    use proptest::prelude::*;
     use tokio::io::duplex;
     use tokio::net::TcpStream;
     use tokio::time::Instant;
@@ -383,17 +303,5 @@ mod tests {
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
         drop(server);
         assert!(!path.exists());
-    }
-
-    proptest! {
-        #[test]
-        fn any_request_is_understood_or_refused(head in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = asked(&head, true);
-        }
-
-        #[test]
-        fn nearly_right_requests_too(head in "(GET|HEAD|PUT) {1,2}/[a-z?/]{0,9} HTTP/1.[01](\r\n(Host|X): ?[a-z.:\\[\\]0-9]{0,20}){0,3}") {
-            let _ = asked(head.as_bytes(), true);
-        }
     }
 }

@@ -206,9 +206,7 @@ impl Snapshot {
             self.notes.push(format!("not connected, frames wait in the spool: {why}"));
         }
         if !clock.set {
-            self.notes.push(
-                "the clock is not set: readings without a time of their own wait on disk until it is".into(),
-            );
+            self.notes.push("the clock is not set: readings wait on disk until it is".into());
         }
         if clock.steps > 0 {
             self.notes.push(format!(
@@ -216,13 +214,14 @@ impl Snapshot {
                 clock.steps, clock.last_step_ms
             ));
         }
-        let of = |cause: Drop| self.readings.dropped.get(cause.name()).copied().unwrap_or(0);
+        for (cause, readings) in self.readings.dropped.iter().filter(|(_, readings)| **readings > 0) {
+            self.notes.push(format!("{readings} readings were dropped ({cause}): {}", meaning(cause)));
+        }
         for (count, what) in [
             (spool.damaged_frames, "damaged frames were stepped over"),
             (spool.poisoned_segments, "spool segments were given up after a failed write: look at the disk"),
             (self.uplink.refusals, "times the far end refused a frame"),
             (clock.undated_readings, "readings went on without a date: nothing tells when their boot was"),
-            (of(Drop::SpoolFull), "readings had to make room in a full spool"),
             (
                 spool.priority.as_ref().map_or(0, |priority| priority.dropped_readings),
                 "of these were of priority channels: the cap does not hold even those",
@@ -232,6 +231,17 @@ impl Snapshot {
                 self.notes.push(format!("{count} {what}"));
             }
         }
+    }
+}
+
+/// What a cause of drops means to the operator.
+fn meaning(cause: &str) -> &'static str {
+    match Drop::ALL.into_iter().find(|drop| drop.name() == cause) {
+        Some(Drop::Range) => "the value was outside the contract's range, and the settings say to drop such",
+        Some(Drop::Malformed) => "what came in could not be understood; the log says why",
+        Some(Drop::SpoolFull) => "they had to make room in a full spool or on a full disk",
+        Some(Drop::BadName) => "a device's or channel's name is not allowed, or there are too many devices",
+        None => "see the changelog of the gateway's version",
     }
 }
 
@@ -265,6 +275,14 @@ mod tests {
         alone.judge(&[]);
         assert!(alone.problems.is_empty() && alone.notes[0].contains("no route"));
         assert!(alone.notes[1].contains("the clock is not set"));
+
+        let mut dropping = healthy();
+        dropping.readings.dropped = [("malformed".into(), 39), ("range".into(), 0)].into();
+        dropping.judge(&[]);
+        assert!(
+            dropping.notes.len() == 1
+                && dropping.notes[0].starts_with("39 readings were dropped (malformed)")
+        );
 
         let mut bad = healthy();
         bad.spool.bytes = 950;

@@ -5,6 +5,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
 use crate::batcher::undated::Undated;
 use crate::config::Config;
 use crate::spool::{Classes, Recovered, SpoolError, SpoolState};
@@ -41,10 +43,14 @@ impl Spools {
     }
 
     /// Group fsync; with an interval of 0 each append syncs, and only the cursor is left to write.
-    pub async fn sync_every(self, interval: Duration) {
+    /// Done when the other end of `ended` is dropped, and not in the middle of an fsync.
+    pub async fn sync_every(self, interval: Duration, mut ended: oneshot::Receiver<()>) {
         let interval = if interval.is_zero() { Duration::from_secs(1) } else { interval };
         loop {
-            tokio::time::sleep(interval).await;
+            tokio::select! {
+                () = tokio::time::sleep(interval) => {}
+                _ = &mut ended => return,
+            }
             for spool in [&self.sent, &self.undated] {
                 let syncing = Arc::clone(spool);
                 if let Ok(Err(error)) = blocking(move || syncing.sync()).await {

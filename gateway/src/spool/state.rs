@@ -1,4 +1,4 @@
-//! What is in the spool at one moment, in numbers.
+//! The spool in numbers, read at one moment under its lock; none of them walks the backlog.
 
 use super::Spool;
 use super::directory::Directory;

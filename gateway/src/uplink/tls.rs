@@ -5,8 +5,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rustls::client::WantsClientCert;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 
 /// PEM files for mutual TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,19 +46,30 @@ pub enum TlsError {
 /// # Errors
 /// The PEM files are not usable.
 pub fn client_config(paths: &TlsPaths) -> Result<ClientConfig, TlsError> {
-    let unfit = |source| TlsError::Unfit { path: paths.cert.clone(), source };
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(&paths.ca)? {
-        roots.add(certificate).map_err(unfit)?;
-    }
     let key = PrivateKeyDer::from_pem_file(&paths.key)
         .map_err(|source| TlsError::Pem { path: paths.key.clone(), source })?;
-    ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(unfit)?
-        .with_root_certificates(roots)
+    trusting(&paths.ca)?
         .with_client_auth_cert(certificates(&paths.cert)?, key)
-        .map_err(unfit)
+        .map_err(|source| TlsError::Unfit { path: paths.cert.clone(), source })
+}
+
+/// TLS in which the server alone shows a certificate.
+///
+/// # Errors
+/// The roots are not usable.
+#[cfg(feature = "aws")]
+pub fn server_only_config(ca: &PathBuf) -> Result<ClientConfig, TlsError> {
+    Ok(trusting(ca)?.with_no_client_auth())
+}
+
+fn trusting(ca: &PathBuf) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, TlsError> {
+    let unfit = |source| TlsError::Unfit { path: ca.clone(), source };
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(ca)? {
+        roots.add(certificate).map_err(unfit)?;
+    }
+    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+    Ok(builder.with_safe_default_protocol_versions().map_err(unfit)?.with_root_certificates(roots))
 }
 
 fn certificates(path: &PathBuf) -> Result<Vec<CertificateDer<'static>>, TlsError> {

@@ -38,19 +38,27 @@ impl Mosquitto {
         let dir = dir.join(format!("mosquitto-{:08x}", fastrand::u32(..)));
         fs::create_dir_all(&dir).unwrap();
         fs::write(dir.join("acl"), acl).unwrap();
-        let mut broker = Self { port: free_port(), dir, child: None };
-        broker.configure(ca, server);
-        broker.start_again();
-        broker
+        let mut broker = Self { port: 0, dir, child: None };
+        let started = Instant::now();
+        loop {
+            broker.port = free_port();
+            broker.configure(ca, server);
+            if broker.starts() {
+                return broker;
+            }
+            assert!(started.elapsed() < PATIENCE, "mosquitto: {}", broker.log());
+        }
     }
 
-    /// What takes effect at the next start; `server` and `ca` may be others than before.
+    /// What takes effect at the next start; `server` and `ca` may be others than before. A directory as
+    /// `ca` is of hashed names (`openssl rehash`), and what is added to it is trusted at once.
     pub fn configure(&self, ca: &Path, server: &PemFiles) {
         let (dir, port) = (self.dir.display(), self.port);
+        let trust = if ca.is_dir() { "capath" } else { "cafile" };
         let (ca, cert, key) = (ca.display(), server.cert.display(), server.key.display());
         let config = format!(
             "user root\nper_listener_settings false\npersistence true\npersistence_location {dir}/\n\
-             listener {port} 127.0.0.1\ncafile {ca}\ncertfile {cert}\nkeyfile {key}\n\
+             listener {port} 127.0.0.1\n{trust} {ca}\ncertfile {cert}\nkeyfile {key}\n\
              require_certificate true\nuse_identity_as_username true\nallow_anonymous false\n\
              acl_file {dir}/acl\nmessage_size_limit 131072\nmax_inflight_messages 100\n\
              max_queued_messages 0\nmax_keepalive 1200\n"
@@ -67,21 +75,29 @@ impl Mosquitto {
 
     /// Starts it on the same port, with the sessions that it has on disk; returns once it accepts.
     pub fn start_again(&mut self) {
-        assert!(self.child.is_none(), "it runs");
         let started = Instant::now();
-        loop {
-            let mut child = self.spawn();
-            while child.try_wait().unwrap().is_none() {
-                if TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
-                    self.child = Some(child);
-                    return;
-                }
-                sleep(Duration::from_millis(10));
-            }
+        while !self.starts() {
             // Another process may hold the port for a moment.
             assert!(started.elapsed() < PATIENCE, "mosquitto: {}", self.log());
             sleep(Duration::from_millis(50));
         }
+    }
+
+    /// `true` once it accepts, `false` if it ended because it could not.
+    fn starts(&mut self) -> bool {
+        assert!(self.child.is_none(), "it runs");
+        // Its own word: on a port that another broker took first, a connection would prove nothing.
+        let runs = |log: &str| log.matches(" running\n").count();
+        let before = runs(&self.log());
+        let mut child = self.spawn();
+        while child.try_wait().unwrap().is_none() {
+            if runs(&self.log()) > before && TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
+                self.child = Some(child);
+                return true;
+            }
+            sleep(Duration::from_millis(10));
+        }
+        false
     }
 
     fn spawn(&self) -> Child {

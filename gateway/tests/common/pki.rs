@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ingot_gateway::uplink::mqtt::TlsPaths;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType, ExtendedKeyUsagePurpose,
+    IsCa, Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
 };
 
 /// From when until when a certificate is valid, in seconds from now.
@@ -72,6 +72,12 @@ impl Ca {
     /// The files for a client of a broker of this authority.
     pub fn tls(&self, client: &PemFiles) -> TlsPaths {
         TlsPaths { ca: self.cert.clone(), cert: client.cert.clone(), key: client.key.clone() }
+    }
+
+    /// Signs a request in PEM as it is; the certificate in PEM.
+    pub fn sign(&self, request: &str) -> String {
+        let request = CertificateSigningRequestParams::from_pem(request).unwrap();
+        request.signed_by(&self.issuer).unwrap().pem()
     }
 
     fn issue(&self, mut params: CertificateParams, usage: ExtendedKeyUsagePurpose, name: &str) -> PemFiles {

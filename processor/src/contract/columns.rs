@@ -2,6 +2,7 @@
 
 use regex::Regex;
 
+use super::problem::Problems;
 use super::validate::{check_name, check_unique};
 use super::{Column, LogicalType, Redact, odcs};
 
@@ -11,7 +12,8 @@ const COLUMNS_MAX: usize = 128;
 const DECIMAL_PRECISION_MAX: u8 = 38;
 
 /// The columns, each with its type and what the contract wants of it.
-pub(super) fn columns(properties: Vec<odcs::Property>, problems: &mut Vec<String>) -> Vec<Column> {
+pub(super) fn columns(properties: Vec<odcs::Property>, problems: &mut Problems) -> Vec<Column> {
+    problems.at("schema.0.properties");
     if properties.is_empty() {
         problems.push("the schema has no properties".into());
     }
@@ -19,34 +21,56 @@ pub(super) fn columns(properties: Vec<odcs::Property>, problems: &mut Vec<String
         problems
             .push(format!("the schema has {} properties; at most {COLUMNS_MAX} are read", properties.len()));
     }
-    check_unique("column", properties.iter().map(|p| &p.name), problems);
+    check_unique("column", "schema.0.properties", properties.iter().map(|p| &p.name), problems);
     properties
         .into_iter()
-        .map(|property| {
+        .enumerate()
+        .map(|(position, property)| {
             let at = format!("column {}", property.name);
+            let path = format!("schema.0.properties.{position}");
+            problems.at(format!("{path}.name"));
             check_name("column", &property.name, problems);
             if matches!(property.name.as_str(), "ordinal" | "dt" | "bronze_key" | "bronze_etag") {
                 problems.push(format!("{at}: the name is Ingot's own; choose another"));
             }
+            problems.at(format!("{path}.logicalType"));
             let logical_type = logical_type(&property.logical_type, property.physical_type.as_deref())
                 .unwrap_or_else(|problem| {
                     problems.push(format!("{at}: {problem}"));
                     LogicalType::String
                 });
+            problems.at(format!("{path}.customProperties"));
             Column {
                 redact: redact(&at, &property, logical_type, problems),
-                pattern: pattern(&at, &property, logical_type, problems),
-                epoch_ms: epoch_ms(&at, &property, logical_type, problems),
+                pattern: pattern(
+                    &at,
+                    &property,
+                    logical_type,
+                    problems.at(format!("{path}.logicalTypeOptions")),
+                ),
+                epoch_ms: epoch_ms(
+                    &at,
+                    &property,
+                    logical_type,
+                    problems.at(format!("{path}.customProperties")),
+                ),
                 name: property.name,
                 logical_type,
                 required: property.required,
+                personal: property.classification.as_deref().is_some_and(is_personal),
                 description: property.description.unwrap_or_default(),
             }
         })
         .collect()
 }
 
-fn redact(at: &str, property: &odcs::Property, logical: LogicalType, problems: &mut Vec<String>) -> Redact {
+/// The standard leaves the words of `classification` open; these are in use for personal data.
+fn is_personal(classification: &str) -> bool {
+    let words = ["pii", "phi", "personal", "sensitive"];
+    words.iter().any(|word| classification.to_lowercase().contains(word))
+}
+
+fn redact(at: &str, property: &odcs::Property, logical: LogicalType, problems: &mut Problems) -> Redact {
     let Some(value) = odcs::custom(&property.custom_properties, "redact") else {
         return Redact::None;
     };
@@ -76,7 +100,7 @@ fn pattern(
     at: &str,
     property: &odcs::Property,
     logical: LogicalType,
-    problems: &mut Vec<String>,
+    problems: &mut Problems,
 ) -> Option<Regex> {
     let pattern = property.logical_type_options.pattern.as_deref()?;
     if logical != LogicalType::String {
@@ -87,7 +111,7 @@ fn pattern(
         .ok()
 }
 
-fn epoch_ms(at: &str, property: &odcs::Property, logical: LogicalType, problems: &mut Vec<String>) -> bool {
+fn epoch_ms(at: &str, property: &odcs::Property, logical: LogicalType, problems: &mut Problems) -> bool {
     let Some(unit) = odcs::custom(&property.custom_properties, "epochUnit") else {
         return false;
     };
@@ -108,6 +132,8 @@ fn logical_type(logical: &str, physical: Option<&str>) -> Result<LogicalType, St
         "boolean" => Ok(LogicalType::Boolean),
         "timestamp" => Ok(LogicalType::Timestamp),
         "date" => Ok(LogicalType::Date),
+        // That the key is missing is told already.
+        "" => Ok(LogicalType::String),
         other => Err(format!(
             "logicalType {other} is not one of string, integer, number, boolean, timestamp, date"
         )),

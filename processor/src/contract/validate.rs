@@ -4,32 +4,61 @@ use std::collections::BTreeSet;
 
 use serde::de::DeserializeOwned;
 
-use super::{Check, Column, Contract, GoldQuery, LogicalType, Reference, Severity, Window, columns, odcs};
+use super::beside::Beside;
+use super::dataset_check::dataset_checks;
+use super::list::csv_rows;
+use super::problem::Problems;
+use super::{
+    Check, Column, Contract, GoldQuery, LogicalType, Reference, Severity, Window, alert, columns, example,
+    odcs,
+};
 
 /// The contract in the document; what is wrong with it goes to `problems`.
-pub(super) fn contract(document: odcs::Document, problems: &mut Vec<String>) -> Contract {
-    if !document.api_version.starts_with("v3.") {
-        problems.push(format!("apiVersion {} is not read here; write v3.1.0", document.api_version));
+///
+/// Also whether its columns and references are sound, so that SQL can be held against them.
+pub(super) fn contract(
+    document: odcs::Document,
+    beside: &mut Beside,
+    problems: &mut Problems,
+) -> (Contract, bool) {
+    if !document.api_version.is_empty() && !document.api_version.starts_with("v3.") {
+        problems
+            .at("apiVersion")
+            .push(format!("apiVersion {} is not read here; write v3.1.0", document.api_version));
     }
-    if document.kind != "DataContract" {
-        problems.push(format!("kind is {}, not DataContract", document.kind));
+    if !document.kind.is_empty() && document.kind != "DataContract" {
+        problems.at("kind").push(format!("kind is {}, not DataContract", document.kind));
     }
-    check_name("id", &document.id, problems);
+    check_name("id", &document.id, problems.at("id"));
     if document.schema.len() != 1 {
-        problems.push(format!("schema has {} objects; a dataset has exactly one", document.schema.len()));
+        problems
+            .at("schema")
+            .push(format!("schema has {} objects; a dataset has exactly one", document.schema.len()));
     }
     let table = document.schema.into_iter().next();
     let (description, properties, quality) = match table {
         Some(table) => (table.description, table.properties, table.quality),
         None => (None, Vec::new(), Vec::new()),
     };
+    let mut properties = properties;
+    let of_columns: Vec<_> = properties
+        .iter_mut()
+        .map(|property| (property.name.clone(), std::mem::take(&mut property.quality)))
+        .collect();
     let key = key_columns(&properties, problems);
+    let before_columns = problems.len();
     let columns = columns::columns(properties, problems);
-    let checks = checks(quality, problems);
+    let references = references(&document.custom_properties, &columns, beside, problems);
+    let columns_are_sound = !columns.is_empty() && problems.len() == before_columns;
+    let checks = checks(&quality, problems);
+    let dataset_checks =
+        dataset_checks(&quality, &of_columns, &document.sla_properties, &columns, &checks, problems);
     let partition_by = partition_column(&document.custom_properties, &columns, problems);
-    let references = references(&document.custom_properties, &columns, problems);
+    let latest_by = latest_by(&document.custom_properties, problems);
     let gold = gold_queries(&document.custom_properties, problems);
-    Contract {
+    let examples = example::examples(&document.custom_properties, &columns, &checks, problems);
+    let alerts = alert::alerts(&document.custom_properties, problems);
+    let contract = Contract {
         name: document.name.unwrap_or_else(|| document.id.clone()),
         dataset: document.id,
         version: document.version,
@@ -37,14 +66,29 @@ pub(super) fn contract(document: odcs::Document, problems: &mut Vec<String>) -> 
         columns,
         key,
         checks,
+        dataset_checks,
         references,
         gold,
+        alerts,
+        examples,
         partition_by,
-    }
+        latest_by,
+        fingerprint: String::new(),
+    };
+    (contract, columns_are_sound)
+}
+
+/// Where the custom property's value stands.
+pub(super) fn custom_path(name: &str) -> String {
+    format!("customProperties.{name}.value")
 }
 
 /// Names become paths, SQL identifiers and rule ids: 1 to 64 of `[A-Za-z0-9_]`, no digit first.
-pub(super) fn check_name(what: &str, name: &str, problems: &mut Vec<String>) {
+pub(super) fn check_name(what: &str, name: &str, problems: &mut Problems) {
+    // That the key is missing is told already.
+    if name.is_empty() {
+        return;
+    }
     let fits = (1..=64).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
         && !name.as_bytes()[0].is_ascii_digit();
@@ -55,40 +99,52 @@ pub(super) fn check_name(what: &str, name: &str, problems: &mut Vec<String>) {
 
 pub(super) fn check_unique<'a>(
     what: &str,
+    list: &str,
     names: impl Iterator<Item = &'a String>,
-    problems: &mut Vec<String>,
+    problems: &mut Problems,
 ) {
     let mut seen = BTreeSet::new();
-    for name in names {
+    for (position, name) in names.enumerate() {
         if !seen.insert(name) {
-            problems.push(format!("{what} {name} is there twice"));
+            problems.at(format!("{list}.{position}")).push(format!("{what} {name} is there twice"));
         }
     }
 }
 
-fn key_columns(properties: &[odcs::Property], problems: &mut Vec<String>) -> Vec<String> {
+fn key_columns(properties: &[odcs::Property], problems: &mut Problems) -> Vec<String> {
     let mut key: Vec<&odcs::Property> = properties.iter().filter(|p| p.primary_key).collect();
     key.sort_by_key(|p| p.primary_key_position.unwrap_or(i64::MAX));
     if key.is_empty() {
-        problems.push("no column has primaryKey: true; without a key no row can be counted once".into());
+        problems
+            .at("schema.0.properties")
+            .push("no column has primaryKey: true; without a key no row can be counted once".into());
     }
     for property in &key {
         if !property.required {
-            problems.push(format!("column {} is part of the key, so it must be required", property.name));
+            problems
+                .at(format!("schema.0.properties.{}", property.name))
+                .push(format!("column {} is part of the key, so it must be required", property.name));
         }
     }
     key.into_iter().map(|property| property.name.clone()).collect()
 }
 
-fn checks(quality: Vec<odcs::Quality>, problems: &mut Vec<String>) -> Vec<Check> {
+fn checks(quality: &[odcs::Quality], problems: &mut Problems) -> Vec<Check> {
+    const LIST: &str = "schema.0.quality";
     let mut checks = Vec::new();
-    for rule in quality {
-        // Rules of other engines, and the standard's own, belong to other tools.
+    let mut places = Vec::new();
+    for (position, rule) in quality.iter().enumerate() {
+        // The standard's own are checks of the dataset; rules of other engines belong to other tools.
         if rule.kind.as_deref() != Some("custom") || rule.engine.as_deref() != Some("ingot") {
             continue;
         }
-        let id = rule.id.unwrap_or_default();
+        let id = rule.id.clone().unwrap_or_default();
+        problems.at(format!("{LIST}.{position}.id"));
+        if id.is_empty() {
+            problems.push("a check must have an id, which names the rule in discard".into());
+        }
         check_name("check", &id, problems);
+        problems.at(format!("{LIST}.{position}.severity"));
         let severity = match rule.severity.as_deref() {
             Some("discard") | None => Severity::Discard,
             Some("warn") => Severity::Warn,
@@ -103,20 +159,29 @@ fn checks(quality: Vec<odcs::Quality>, problems: &mut Vec<String>) -> Vec<Check>
         };
         let predicate = rule.implementation.as_ref().and_then(|sql| sql.as_str()).unwrap_or_default();
         if predicate.trim().is_empty() {
-            problems.push(format!("check {id}: implementation must be SQL that is TRUE for a bad row"));
+            problems
+                .at(format!("{LIST}.{position}.implementation"))
+                .push(format!("check {id}: implementation must be SQL that is TRUE for a bad row"));
         }
+        places.push(position);
         checks.push(Check {
-            description: rule.description.unwrap_or_default(),
+            description: rule.description.clone().unwrap_or_default(),
             predicate: predicate.to_string(),
             id,
             severity,
         });
     }
-    check_unique("check", checks.iter().map(|check| &check.id), problems);
+    for (place, check) in checks.iter().enumerate().filter(|(_, check)| !check.id.is_empty()) {
+        if checks[..place].iter().any(|before| before.id == check.id) {
+            problems
+                .at(format!("{LIST}.{}.id", places[place]))
+                .push(format!("check {} is there twice", check.id));
+        }
+    }
     checks
 }
 
-fn partition_column(custom: &[odcs::Custom], columns: &[Column], problems: &mut Vec<String>) -> String {
+fn partition_column(custom: &[odcs::Custom], columns: &[Column], problems: &mut Problems) -> String {
     let name = odcs::custom(custom, "partitionBy").and_then(|value| value.as_str()).unwrap_or_default();
     let fits = columns.iter().any(|column| {
         column.name == name
@@ -124,15 +189,32 @@ fn partition_column(custom: &[odcs::Custom], columns: &[Column], problems: &mut 
             && matches!(column.logical_type, LogicalType::Timestamp | LogicalType::Date)
     });
     if !fits {
-        problems.push(format!("partitionBy: {name:?} is not a required timestamp or date column"));
+        problems
+            .at(custom_path("partitionBy"))
+            .push(format!("partitionBy: {name:?} is not a required timestamp or date column"));
     }
     name.to_string()
 }
 
-fn references(custom: &[odcs::Custom], columns: &[Column], problems: &mut Vec<String>) -> Vec<Reference> {
+fn latest_by(custom: &[odcs::Custom], problems: &mut Problems) -> Vec<String> {
+    let expressions: Vec<String> = custom_list(custom, "latestBy", problems);
+    if expressions.iter().any(|expression| expression.trim().is_empty()) {
+        problems.at(custom_path("latestBy")).push("latestBy: an expression is empty".into());
+    }
+    expressions
+}
+
+fn references(
+    custom: &[odcs::Custom],
+    columns: &[Column],
+    beside: &mut Beside,
+    problems: &mut Problems,
+) -> Vec<Reference> {
     let lists: Vec<odcs::ReferenceList> = custom_list(custom, "references", problems);
     let mut references = Vec::new();
-    for list in lists {
+    let path = custom_path("references");
+    for (position, list) in lists.into_iter().enumerate() {
+        problems.at(format!("{path}.{position}"));
         let at = format!("reference {}", list.name);
         check_name("reference", &list.name, problems);
         if list.name == "rows" {
@@ -142,44 +224,59 @@ fn references(custom: &[odcs::Custom], columns: &[Column], problems: &mut Vec<St
         if !columns.iter().any(text) {
             problems.push(format!("{at}: on: {} is not a string column", list.on));
         }
-        match Reference::build(list.name, list.on, &list.rows) {
+        let rows = match (&list.file, list.rows.is_empty()) {
+            (None, _) => Ok(list.rows),
+            (Some(_), false) => Err(vec!["rows and file exclude each other".into()]),
+            (Some(file), true) => beside.open(file).and_then(|bytes| csv_rows(file, bytes, &list.on)),
+        };
+        let built = rows
+            .and_then(|rows| Reference::build(list.name, list.on, &rows).map_err(|problem| vec![problem]));
+        match built {
             Ok(reference) => references.push(reference),
-            Err(problem) => problems.push(format!("{at}: {problem}")),
+            Err(found) => {
+                found.into_iter().for_each(|problem| problems.push(format!("{at}: {problem}")));
+            }
         }
     }
-    check_unique("reference", references.iter().map(|reference| &reference.name), problems);
+    check_unique("reference", &path, references.iter().map(|reference| &reference.name), problems);
     references
 }
 
-fn gold_queries(custom: &[odcs::Custom], problems: &mut Vec<String>) -> Vec<GoldQuery> {
+fn gold_queries(custom: &[odcs::Custom], problems: &mut Problems) -> Vec<GoldQuery> {
     let written: Vec<odcs::Gold> = custom_list(custom, "gold", problems);
     let mut gold = Vec::new();
-    for query in written {
+    let path = custom_path("gold");
+    for (position, query) in written.into_iter().enumerate() {
+        problems.at(format!("{path}.{position}"));
         check_name("gold", &query.name, problems);
         let window = match query.window.as_str() {
             "day" => Window::Day,
             "all" => Window::All,
             other => {
-                problems.push(format!("gold {}: window {other} is not day or all", query.name));
+                problems
+                    .at(format!("{path}.{position}.window"))
+                    .push(format!("gold {}: window {other} is not day or all", query.name));
                 Window::All
             }
         };
         gold.push(GoldQuery { name: query.name, description: query.description, window, sql: query.sql });
     }
-    check_unique("gold", gold.iter().map(|query| &query.name), problems);
+    check_unique("gold", &path, gold.iter().map(|query| &query.name), problems);
     gold
 }
 
-fn custom_list<T: DeserializeOwned>(
+fn custom_list<T: DeserializeOwned>(custom: &[odcs::Custom], name: &str, problems: &mut Problems) -> Vec<T> {
+    custom_value(custom, name, problems).unwrap_or_default()
+}
+
+/// What stands under the custom property, if it is there and well formed.
+pub(super) fn custom_value<T: DeserializeOwned>(
     custom: &[odcs::Custom],
     name: &str,
-    problems: &mut Vec<String>,
-) -> Vec<T> {
-    let Some(value) = odcs::custom(custom, name) else {
-        return Vec::new();
-    };
-    serde_json::from_value(value.clone()).unwrap_or_else(|error| {
-        problems.push(format!("customProperties: {name}: {error}"));
-        Vec::new()
-    })
+    problems: &mut Problems,
+) -> Option<T> {
+    let value = odcs::custom(custom, name)?;
+    serde_json::from_value(value.clone())
+        .map_err(|error| problems.at(custom_path(name)).push(format!("{name}: {error}")))
+        .ok()
 }

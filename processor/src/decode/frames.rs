@@ -29,6 +29,8 @@ pub struct FrameHeader {
     pub uptime_ms: u64,
     /// Readings in it, as the header says.
     pub readings: u32,
+    /// Where it stands in its object: its first byte and its length, and the place of its first reading.
+    pub span: Span,
     /// Readings given up since the gateway's frame before, by cause; causes without any are left out.
     pub drops: Vec<(Drop, u64)>,
 }
@@ -63,6 +65,7 @@ pub(super) fn rows(
         if run == [0] {
             continue;
         }
+        let span = Span { ordinal, offset, len };
         let mut each = |fields: Result<&[Field<'_>], FrameError>| {
             let fault = |error| Fault::Frame { start: offset, end: offset + len, error };
             row(Span { ordinal, offset, len }, fields.map_err(fault));
@@ -74,7 +77,7 @@ pub(super) fn rows(
         };
         stuffed.clear();
         stuffed.extend_from_slice(run);
-        if let Err(error) = frame(&mut stuffed, &mut decoder, &places, headers, &mut each) {
+        if let Err(error) = frame(&mut stuffed, span, &mut decoder, &places, headers, &mut each) {
             each(Err(error));
         }
     }
@@ -83,13 +86,14 @@ pub(super) fn rows(
 
 fn frame(
     stuffed: &mut [u8],
+    span: Span,
     decoder: &mut Decoder<SERIES_MAX, DEVICES_MAX>,
     places: &Places,
     headers: &mut Vec<FrameHeader>,
     each: &mut impl FnMut(Result<&[Field<'_>], FrameError>),
 ) -> Result<(), FrameError> {
     let frame = Frame::open(stuffed)?;
-    headers.push(header(&frame));
+    headers.push(header(&frame, span));
     decoder.start(&frame);
     while let Some((series, reading)) = decoder.next(&frame)? {
         let (device, boot, channel) = decoder.series(series);
@@ -118,7 +122,7 @@ fn count(count: u64) -> Field<'static> {
     i64::try_from(count).map_or(Field::Number(count as f64), Field::Integer)
 }
 
-fn header(frame: &Frame<'_>) -> FrameHeader {
+fn header(frame: &Frame<'_>, span: Span) -> FrameHeader {
     let drops = Drop::ALL.into_iter().map(|cause| (cause, frame.dropped(cause)));
     FrameHeader {
         gateway: frame.gateway().into(),
@@ -127,6 +131,7 @@ fn header(frame: &Frame<'_>) -> FrameHeader {
         sealed_ms: frame.sealed_ms(),
         uptime_ms: frame.uptime_ms(),
         readings: frame.readings(),
+        span,
         drops: drops.filter(|(_, readings)| *readings > 0).collect(),
     }
 }

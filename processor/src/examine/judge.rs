@@ -20,14 +20,16 @@ pub(super) struct Judged {
     pub warnings: BTreeMap<String, u64>,
 }
 
-/// A check of severity `fail` found bad rows.
+/// A check whose severity concerns the whole object found bad rows.
 pub(super) struct Stop {
     pub check: String,
+    pub severity: Severity,
     pub rows: usize,
 }
 
 /// A row that does not fit its types is discarded for that alone: a check would see NULL where the row
 /// has something. Any other row is discarded by the checks that it fails, in the contract's order.
+/// A check that fails the run goes before one that sets the object aside.
 pub(super) fn judge(
     contract: &Contract,
     rows: usize,
@@ -42,21 +44,17 @@ pub(super) fn judge(
         .map(|(check, bad)| (check.id.as_str(), check.severity, bad.values() & &fitting))
         .collect();
 
-    let mut accepted = fitting.clone();
-    let mut quarantined = false;
-    for (check, severity, bad) in &checks {
-        let rows = bad.count_set_bits();
-        match severity {
-            Severity::Fail if rows > 0 => {
-                return Err(Stop { check: (*check).into(), rows });
+    for whole in [Severity::Fail, Severity::Quarantine] {
+        for (check, severity, bad) in checks.iter().filter(|(_, severity, _)| *severity == whole) {
+            let rows = bad.count_set_bits();
+            if rows > 0 {
+                return Err(Stop { check: (*check).into(), severity: *severity, rows });
             }
-            Severity::Fail | Severity::Warn => {}
-            Severity::Discard => accepted = &accepted & &!bad,
-            Severity::Quarantine => quarantined |= rows > 0,
         }
     }
-    if quarantined {
-        accepted = BooleanBuffer::new_unset(rows);
+    let mut accepted = fitting.clone();
+    for (_, _, bad) in checks.iter().filter(|(_, severity, _)| *severity == Severity::Discard) {
+        accepted = &accepted & &!bad;
     }
 
     let mut misfits = misfits.into_iter().peekable();
@@ -86,15 +84,11 @@ fn fitting(rows: usize, misfits: &[Misfit]) -> BooleanBuffer {
     !&BooleanBuffer::new(bits.into(), 0, rows)
 }
 
-/// The row's failing rules; a quarantine's rule stands for the rows that it takes along.
+/// The row's failing rules.
 fn failing(checks: &[(&str, Severity, BooleanBuffer)], row: usize) -> Vec<String> {
     checks
         .iter()
-        .filter(|(_, severity, bad)| match severity {
-            Severity::Discard => bad.value(row),
-            Severity::Quarantine => bad.count_set_bits() > 0,
-            Severity::Warn | Severity::Fail => false,
-        })
+        .filter(|(_, severity, bad)| *severity == Severity::Discard && bad.value(row))
         .map(|(check, _, _)| (*check).to_string())
         .collect()
 }

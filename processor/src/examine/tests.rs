@@ -230,13 +230,15 @@ fn the_severities_quarantine_and_fail_act_on_the_whole_object() {
         Checker::new(&Contract::parse(&text).unwrap()).unwrap()
     };
     let object = format!("{READING}\n{}\n{{\n", READING.replace("21.53", "null"));
-    let examined = run_with(&contract("severity: quarantine"), "a.json", object.clone());
-    assert_eq!(examined.accepted.num_rows(), 0);
-    assert_eq!(
-        rules(&examined),
-        [(0, "missing_value".into()), (1, "missing_value".into()), (2, "malformed_json".into())]
-    );
     let key = BronzeKey::parse("bronze/sensor_readings/a.json", |_| true).unwrap();
+    let aside =
+        examine(&contract("severity: quarantine"), &key, Bytes::from(object.clone()), NOW_MS).unwrap_err();
+    assert!(
+        matches!(aside, ExamineError::Quarantined { ref check, rows: 1, rows_in: 3, .. } if check == "missing_value"),
+        "{aside}"
+    );
+    let sound = run_with(&contract("severity: quarantine"), "a.json", READING.to_owned());
+    assert_eq!(sound.accepted.num_rows(), 1);
     let failed = examine(&contract("severity: fail"), &key, Bytes::from(object), NOW_MS).unwrap_err();
     assert!(
         matches!(failed, ExamineError::Failed { ref check, rows: 1, .. } if check == "missing_value"),

@@ -53,7 +53,8 @@ pub(super) fn read(keys: &mut Keys<'_>, name: &str) -> MqttSourceConfig {
 fn read_file(keys: &mut Keys<'_>, key: &'static str) -> Option<PathBuf> {
     let path = PathBuf::from(keys.text(key)?);
     if let Err(error) = fs::File::open(&path) {
-        keys.problem(key, format!("{} cannot be read: {error}", path.display()));
+        // Not what stands there: somebody may have put the password itself.
+        keys.problem(key, format!("wants the path of a file, and that cannot be read: {error}"));
     }
     Some(path)
 }

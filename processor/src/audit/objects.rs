@@ -1,0 +1,110 @@
+//! Each object: its ledger row against itself, and against the rows that silver and discard really have.
+
+use super::books::Books;
+use super::{AuditError, Balance};
+use crate::discard::DUPLICATE;
+
+/// Sums the ledger up and holds it against the rows that are there.
+pub(super) async fn balance(balance: &mut Balance, books: &Books) -> Result<(), AuditError> {
+    let sums =
+        "SELECT count(*), sum(rows_in), sum(bytes), sum(silver), sum(discarded), sum(duplicates) FROM ledger";
+    books
+        .each_row(sums, |row| {
+            balance.objects = row.count(0);
+            balance.rows_in = row.number(1);
+            balance.bytes = row.number(2);
+            balance.silver = row.number(3);
+            balance.discarded = row.number(4);
+            balance.duplicates = row.number(5);
+            Ok(())
+        })
+        .await?;
+    against_itself(balance, books).await?;
+    against_the_rows(balance, books).await
+}
+
+async fn against_itself(balance: &mut Balance, books: &Books) -> Result<(), AuditError> {
+    let twice =
+        "SELECT bronze_key FROM ledger GROUP BY bronze_key, bronze_etag HAVING count(*) > 1 ORDER BY 1";
+    books
+        .each_row(twice, |row| {
+            balance.finding(format!("{}: the ledger has it more than once", row.text(0)));
+            Ok(())
+        })
+        .await?;
+    let uneven = "SELECT bronze_key, rows_in, silver, discarded, duplicates FROM ledger
+        WHERE rows_in <> silver + discarded + duplicates ORDER BY 1";
+    books
+        .each_row(uneven, |row| {
+            let [rows, silver, discarded, duplicates] = [1, 2, 3, 4].map(|column| row.number(column));
+            balance.finding(format!(
+                "{}: {rows} rows in, but {silver} in silver + {discarded} discarded + {duplicates} duplicates",
+                row.text(0)
+            ));
+            Ok(())
+        })
+        .await?;
+    // An object with a damaged frame, or cut short, has other rows than its headers say.
+    let unsealed = r#"SELECT l.bronze_key, b.sealed, l.rows_in FROM ledger l
+        JOIN (SELECT bronze_key, sum(readings) AS sealed FROM batches GROUP BY bronze_key) b
+          ON l.bronze_key = b.bronze_key
+        WHERE b.sealed <> l.rows_in AND l.rules NOT LIKE '%"frame":%' AND l.rules NOT LIKE '%"gz":%'
+        ORDER BY 1"#;
+    books
+        .each_row(unsealed, |row| {
+            balance.finding(format!(
+                "{}: its gateway sealed {} readings, the ledger says {} rows in",
+                row.text(0),
+                row.number(1),
+                row.number(2)
+            ));
+            Ok(())
+        })
+        .await
+}
+
+async fn against_the_rows(balance: &mut Balance, books: &Books) -> Result<(), AuditError> {
+    let mut parts = vec![format!(
+        "SELECT bronze_key, bronze_etag, 0 AS silver,
+            count(*) FILTER (WHERE rule <> '{DUPLICATE}') AS discarded,
+            count(*) FILTER (WHERE rule = '{DUPLICATE}') AS duplicates
+         FROM discard GROUP BY bronze_key, bronze_etag"
+    )];
+    parts.extend(books.silver.values().map(|table| {
+        format!(
+            "SELECT bronze_key, bronze_etag, count(*), 0, 0 FROM {table} GROUP BY bronze_key, bronze_etag"
+        )
+    }));
+    let sql = format!(
+        "WITH there AS (
+           SELECT bronze_key, bronze_etag, sum(silver) AS silver, sum(discarded) AS discarded,
+                  sum(duplicates) AS duplicates
+           FROM ({}) GROUP BY bronze_key, bronze_etag)
+         SELECT coalesce(l.bronze_key, t.bronze_key) AS bronze_key, l.bronze_key IS NULL AS unknown,
+                l.silver, t.silver, l.discarded, t.discarded, l.duplicates, t.duplicates
+         FROM ledger l FULL JOIN there t ON l.bronze_key = t.bronze_key AND l.bronze_etag = t.bronze_etag
+         WHERE l.bronze_key IS NULL OR l.silver <> coalesce(t.silver, 0)
+            OR l.discarded <> coalesce(t.discarded, 0) OR l.duplicates <> coalesce(t.duplicates, 0)
+         ORDER BY 1",
+        parts.join(" UNION ALL ")
+    );
+    books
+        .each_row(&sql, |row| {
+            let key = row.text(0);
+            if row.text(1) == "true" {
+                balance.finding(format!(
+                    "{key}: its rows are in the lake, but not in the ledger; run the processor again"
+                ));
+                return Ok(());
+            }
+            for (place, said) in [("silver", 2), ("discard", 4), ("discard as duplicates", 6)] {
+                let (said, there) = (row.number(said), row.number(said + 1));
+                if said != there {
+                    balance
+                        .finding(format!("{key}: the ledger says {said} rows in {place}, there are {there}"));
+                }
+            }
+            Ok(())
+        })
+        .await
+}

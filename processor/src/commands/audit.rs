@@ -1,0 +1,112 @@
+//! `audit`: the balance of the lake, and the objects that the cloud forgot.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use chrono::Utc;
+use clap::Args;
+use ingot_processor::audit::{
+    self, AuditError, Balance, Devices, UNPROCESSED_AFTER_S, audit_before, lost_before_ms,
+};
+use ingot_processor::lake::Lake;
+use serde::Serialize;
+
+use super::{WORK_FAILED, contracts, print, superseded};
+use crate::cli::{Cli, Place};
+
+/// `audit`.
+#[derive(Args)]
+pub struct AuditArgs {
+    /// The lake and its contracts.
+    #[command(flatten)]
+    place: Place,
+    /// Seconds after which an object in bronze that is not processed counts as forgotten
+    #[arg(long, value_name = "S", default_value_t = UNPROCESSED_AFTER_S)]
+    unprocessed_after_s: u64,
+    /// Hand forgotten objects on again. On a disk that is to count them: the next run lists bronze and takes them
+    #[arg(long)]
+    requeue: bool,
+}
+
+#[derive(Serialize)]
+struct Audited {
+    #[serde(flatten)]
+    balance: Balance,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    requeued: Option<u64>,
+}
+
+/// `audit`.
+pub async fn audit(cli: &Cli, args: &AuditArgs) -> Result<ExitCode> {
+    let contracts = contracts(&args.place.contracts)?;
+    let lake = Lake::open(&args.place.lake)?;
+    let before_ms = lost_before_ms(Utc::now().timestamp_millis(), args.unprocessed_after_s);
+    let balance = audit_before(&lake, &contracts, before_ms).await?;
+    let requeued = match args.requeue {
+        false => None,
+        true => {
+            let by_the_next_run = async |_: &[_]| Ok::<(), AuditError>(());
+            Some(audit::requeue(&lake, &contracts, before_ms, by_the_next_run).await?)
+        }
+    };
+    let audited = Audited { balance, requeued };
+    print(cli, &audited, || text(&audited))?;
+    Ok(if audited.balance.is_balanced() { ExitCode::SUCCESS } else { ExitCode::from(WORK_FAILED) })
+}
+
+fn text(Audited { balance, requeued }: &Audited) -> String {
+    let mut text = format!(
+        "{} objects, {} rows in = {} silver + {} discarded + {} duplicates{}; {} objects in flight, {} in quarantine; dropped at the edge: {}",
+        balance.objects,
+        balance.rows_in,
+        balance.silver,
+        balance.discarded,
+        balance.duplicates,
+        superseded(balance.superseded),
+        balance.in_flight_objects,
+        balance.quarantined_objects,
+        balance.dropped.values().sum::<u64>(),
+    );
+    for (dataset, devices) in &balance.devices {
+        text += &devices_text(dataset, devices);
+    }
+    for key in &balance.unprocessed {
+        text += &format!("\n  never processed: {key}");
+    }
+    if let Some(requeued) = requeued {
+        text += &format!("\n  requeued: {requeued} objects; the next run processes them");
+    }
+    for finding in &balance.findings {
+        text += &format!("\n  {finding}");
+    }
+    if balance.findings_count > balance.findings.len() as u64 {
+        text += &format!("\n  … {} findings in all", balance.findings_count);
+    }
+    text += if balance.is_balanced() { "\nbalanced" } else { "\nNOT balanced" };
+    text
+}
+
+fn devices_text(dataset: &str, devices: &Devices) -> String {
+    let mut text = format!(
+        "\n{dataset}: {} device sequences, {} readings seen, {} late, {} duplicates",
+        devices.sequences, devices.seen, devices.late, devices.duplicates
+    );
+    if devices.missing > 0 {
+        text += &format!(
+            "; {} missing in {} gaps = {} dropped + {} unreadable + {} awaited + {} lost",
+            devices.missing, devices.gaps, devices.dropped, devices.unreadable, devices.awaited, devices.lost
+        );
+    }
+    for sequence in &devices.incomplete {
+        text += &format!(
+            "\n  {} boot {}: {} of {} missing in {} gaps, the first is {}",
+            sequence.device,
+            sequence.boot,
+            sequence.missing,
+            sequence.last - sequence.first + 1,
+            sequence.gaps,
+            sequence.first_missing
+        );
+    }
+    text
+}

@@ -1,0 +1,132 @@
+//! The table `checks`: every result of a dataset check, for those who look back.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{
+    ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
+};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::DataFusionError;
+
+use super::{CheckResult, DatasetCheckError};
+use crate::column::{number, text, utc};
+use crate::contract::Contract;
+use crate::lake::Lake;
+use crate::session;
+use crate::table::{CONFLICTS_MAX, CommitError, Table, after_conflict};
+
+/// Where the table is, below the lake.
+pub const PATH: &str = "checks";
+
+/// The table's columns; `subjects` is JSON, `window` as in [`CheckResult`].
+pub fn schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        text("dataset"),
+        text("check"),
+        text("window"),
+        Field::new("value", DataType::Float64, true),
+        text("expected"),
+        Field::new("passed", DataType::Boolean, true),
+        text("severity"),
+        text("subjects"),
+        number("subjects_more"),
+        text("problem"),
+        text("contract_version"),
+        utc("checked_at"),
+    ]))
+}
+
+/// Appends the results.
+pub async fn write(lake: &Lake, results: &[CheckResult]) -> Result<(), DatasetCheckError> {
+    if results.is_empty() {
+        return Ok(());
+    }
+    let mut table = Table::open_or_create(lake, PATH, &schema(), &["dataset"]).await?;
+    for conflicts in 0..CONFLICTS_MAX {
+        match table.append(rows(results)?, &[]).await {
+            Err(CommitError::Conflict { .. }) => after_conflict(conflicts).await,
+            done => return Ok(done?),
+        }
+        table.refresh().await?;
+    }
+    Err(CommitError::Conflict { table: PATH.to_owned() }.into())
+}
+
+fn rows(results: &[CheckResult]) -> Result<RecordBatch, DataFusionError> {
+    let text = |of: &dyn Fn(&CheckResult) -> Option<String>| -> ArrayRef {
+        Arc::new(results.iter().map(of).collect::<StringArray>())
+    };
+    let subjects = |result: &CheckResult| serde_json::to_string(&result.subjects).ok();
+    let at = results.iter().map(|result| result.at_ms.saturating_mul(1_000));
+    let at = TimestampMicrosecondArray::from_iter_values(at).with_timezone("UTC");
+    let more = results.iter().map(|result| result.subjects_more.cast_signed());
+    Ok(RecordBatch::try_new(
+        schema(),
+        vec![
+            text(&|result| Some(result.dataset.clone())),
+            text(&|result| Some(result.check.clone())),
+            text(&|result| Some(result.window.clone())),
+            Arc::new(results.iter().map(|result| result.value).collect::<Float64Array>()),
+            text(&|result| Some(result.expected.clone())),
+            Arc::new(results.iter().map(|result| Some(result.passed)).collect::<BooleanArray>()),
+            text(&|result| Some(result.severity.to_owned())),
+            text(&subjects),
+            Arc::new(Int64Array::from_iter_values(more)),
+            text(&|result| result.problem.clone()),
+            text(&|result| Some(result.contract_version.clone())),
+            Arc::new(at),
+        ],
+    )?)
+}
+
+/// Those of the results that differ from what was last written of their check and window.
+pub(super) async fn changed(
+    lake: &Lake,
+    contract: &Contract,
+    results: &[CheckResult],
+) -> Result<Vec<CheckResult>, DatasetCheckError> {
+    let sql = format!(
+        "SELECT check, \"window\", passed FROM (SELECT *, row_number() OVER (PARTITION BY check, \"window\" ORDER BY checked_at DESC) AS place FROM checks WHERE dataset = '{}') WHERE place = 1",
+        contract.dataset
+    );
+    let mut last = BTreeSet::new();
+    for batch in ask(lake, &sql).await? {
+        let column = |at: usize| cast(batch.column(at), &DataType::Utf8).map_err(DataFusionError::from);
+        let (checks, windows) = (column(0)?, column(1)?);
+        for row in 0..batch.num_rows() {
+            last.insert((
+                checks.as_string::<i32>().value(row).to_owned(),
+                windows.as_string::<i32>().value(row).to_owned(),
+                batch.column(2).as_boolean().value(row),
+            ));
+        }
+    }
+    let is_news =
+        |result: &&CheckResult| !last.contains(&(result.check.clone(), result.window.clone(), result.passed));
+    Ok(results.iter().filter(is_news).cloned().collect())
+}
+
+/// The windows of which there are results.
+pub(super) async fn windows(lake: &Lake, contract: &Contract) -> Result<BTreeSet<String>, DataFusionError> {
+    let sql = format!("SELECT DISTINCT \"window\" FROM checks WHERE dataset = '{}'", contract.dataset);
+    let mut windows = BTreeSet::new();
+    let batches = ask(lake, &sql).await.map_err(|error| match error {
+        DatasetCheckError::Query(error) => error,
+        DatasetCheckError::Commit(error) => DataFusionError::External(error.into()),
+    })?;
+    for batch in batches {
+        let column = cast(batch.column(0), &DataType::Utf8)?;
+        windows.extend(column.as_string::<i32>().iter().flatten().map(str::to_owned));
+    }
+    Ok(windows)
+}
+
+async fn ask(lake: &Lake, sql: &str) -> Result<Vec<RecordBatch>, DatasetCheckError> {
+    let Some(table) = Table::open(lake, PATH).await? else { return Ok(Vec::new()) };
+    let session = session::context();
+    session.register_table("checks", table.provider().await?)?;
+    Ok(session.sql(sql).await?.collect().await?)
+}

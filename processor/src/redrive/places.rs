@@ -1,0 +1,195 @@
+//! Where a rule discarded rows: which objects, which places in them, and what stands there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::Utc;
+use datafusion::arrow::array::AsArray;
+use datafusion::arrow::compute::{cast, concat_batches};
+use datafusion::arrow::datatypes::{DataType, Int64Type};
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::common::DataFusionError;
+use datafusion::logical_expr::{Expr, col, lit};
+
+use super::{Moved, RedriveError, Which};
+use crate::contract::Contract;
+use crate::discard;
+use crate::lake::{BronzeObject, Lake};
+use crate::promote::day_of;
+use crate::session;
+use crate::table::{CommitError, Table, after_conflict};
+
+/// The transaction that every redrive's commit takes, so that no two pass each other.
+pub(super) const LOCK: &str = "ingot/redrive";
+
+/// An object that the work list names.
+pub(super) struct Listed {
+    pub dataset: String,
+    pub key: String,
+    pub etag: String,
+}
+
+/// The objects of which the rule discarded rows.
+pub(super) async fn work(lake: &Lake, which: &Which) -> Result<Vec<Listed>, RedriveError> {
+    let Some(table) = Table::open(lake, discard::PATH).await? else { return Ok(Vec::new()) };
+    let context = session::context();
+    context.register_table("discard", table.provider().await?)?;
+    let dataset = match &which.dataset {
+        Some(dataset) => format!(" AND dataset = {}", quoted(dataset)),
+        None => String::new(),
+    };
+    let sql = format!(
+        "SELECT DISTINCT dataset, bronze_key, bronze_etag FROM discard WHERE {}{dataset} ORDER BY 1, 2, 3",
+        named_by(which)
+    );
+    let mut listed = Vec::new();
+    for batch in context.sql(&sql).await?.collect().await? {
+        let cells: Vec<_> =
+            batch.columns().iter().map(|column| cast(column, &DataType::Utf8)).collect::<Result<_, _>>()?;
+        let text = |column: usize, row: usize| cells[column].as_string::<i32>().value(row).to_owned();
+        listed.extend((0..batch.num_rows()).map(|row| Listed {
+            dataset: text(0, row),
+            key: text(1, row),
+            etag: text(2, row),
+        }));
+    }
+    Ok(listed)
+}
+
+/// Whether a discard row is on the work list, in SQL.
+fn named_by(which: &Which) -> String {
+    // Not LIKE: `_` in a rule's name would match any letter.
+    let rule = quoted(&format!(",{},", which.rule));
+    let since = which.since_ms.map(|ms| format!(" AND discarded_at >= to_timestamp_millis({ms})"));
+    format!("strpos(concat(',', rules, ','), {rule}) > 0{}", since.unwrap_or_default())
+}
+
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// What stands at a place: its rules and its record.
+type Standing = BTreeMap<i64, (String, String)>;
+
+/// One snapshot of a group's places on the work list.
+pub(super) struct Places {
+    which: Which,
+    table: Table,
+    objects: BTreeSet<(String, String)>,
+    standing: BTreeMap<(String, String), (BTreeSet<i64>, Standing)>,
+    conflicts: u32,
+}
+
+impl Places {
+    pub(super) async fn open(
+        lake: &Lake,
+        which: &Which,
+        objects: impl Iterator<Item = &BronzeObject>,
+    ) -> Result<Self, RedriveError> {
+        let mut places = Self {
+            which: which.clone(),
+            table: discard::open(lake).await?,
+            objects: objects.map(id).collect(),
+            standing: BTreeMap::new(),
+            conflicts: 0,
+        };
+        places.read().await?;
+        Ok(places)
+    }
+
+    async fn read(&mut self) -> Result<(), RedriveError> {
+        self.standing.clear();
+        let context = session::context();
+        context.register_table("discard", self.table.provider().await?)?;
+        let keys: BTreeSet<String> = self.objects.iter().map(|(key, _)| quoted(key)).collect();
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let sql = format!(
+            "SELECT bronze_key, bronze_etag, rules, record, ordinal FROM discard
+             WHERE bronze_key IN ({}) AND {}",
+            keys.into_iter().collect::<Vec<_>>().join(", "),
+            named_by(&self.which)
+        );
+        for batch in context.sql(&sql).await?.collect().await? {
+            let cells: Vec<_> = batch.columns()[..4]
+                .iter()
+                .map(|column| cast(column, &DataType::Utf8))
+                .collect::<Result<_, _>>()?;
+            let text = |column: usize, row: usize| cells[column].as_string::<i32>().value(row).to_owned();
+            let ordinals = batch.column(4).as_primitive::<Int64Type>();
+            for row in 0..batch.num_rows() {
+                let id = (text(0, row), text(1, row));
+                if self.objects.contains(&id) {
+                    let (places, standing) = self.standing.entry(id).or_default();
+                    places.insert(ordinals.value(row));
+                    standing.insert(ordinals.value(row), (text(2, row), text(3, row)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The object's places on the work list, if it has any.
+    pub(super) fn of(&self, object: &BronzeObject) -> Option<&BTreeSet<i64>> {
+        self.standing.get(&id(object)).map(|(places, _)| places)
+    }
+
+    /// Whether anything at the object's places is not what it would be now.
+    pub(super) fn differ(&self, moved: &Moved<'_>) -> bool {
+        let now: Standing = moved
+            .discards
+            .iter()
+            .map(|row| (row.ordinal, (row.rules.join(","), row.record.clone())))
+            .collect();
+        self.standing.get(&id(moved.object())).is_some_and(|(_, standing)| *standing != now)
+    }
+
+    /// Replaces what stands at the objects' places. `false`: another writer was first, and the places
+    /// were read anew.
+    pub(super) async fn replace(
+        &mut self,
+        lake: &Lake,
+        contract: &Contract,
+        moved: &[&Moved<'_>],
+    ) -> Result<bool, RedriveError> {
+        let now_ms = Utc::now().timestamp_millis();
+        let mut batches = vec![RecordBatch::new_empty(discard::schema())];
+        let mut these: Option<Expr> = None;
+        for object in moved {
+            let day = day_of(object.candidate);
+            batches.push(discard::rows(contract, object.object(), &day, &object.discards, now_ms)?);
+            let ordinals = self.of(object.object()).into_iter().flatten().map(|ordinal| lit(*ordinal));
+            let here = col("bronze_key")
+                .eq(lit(object.object().key.as_str()))
+                .and(col("bronze_etag").eq(lit(object.object().etag.as_str())))
+                .and(col("ordinal").in_list(ordinals.collect(), false));
+            these = Some(these.map_or(here.clone(), |before| before.or(here)));
+        }
+        let Some(these) = these else { return Ok(true) };
+        let days: BTreeSet<String> = moved.iter().map(|object| day_of(object.candidate)).collect();
+        let predicate =
+            col("dataset").eq(lit(contract.dataset.as_str())).and(crate::silver::on_days(&days)).and(these);
+        let rows = concat_batches(&discard::schema(), &batches)?;
+        let next = i64::try_from(self.table.version()).unwrap_or(i64::MAX).saturating_add(1);
+        match self.table.replace_where(rows, predicate, &[(LOCK.to_owned(), next)]).await {
+            Ok(()) => Ok(true),
+            Err(CommitError::Conflict { .. }) if self.conflicts < crate::table::CONFLICTS_MAX => {
+                after_conflict(self.conflicts).await;
+                self.conflicts += 1;
+                self.table = discard::open(lake).await?;
+                self.read().await?;
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn id(object: &BronzeObject) -> (String, String) {
+    (object.key.clone(), object.etag.clone())
+}
+
+/// The external error of a table, as the engine carries it.
+pub(super) fn external(error: crate::table::TableError) -> DataFusionError {
+    DataFusionError::External(error.into())
+}

@@ -1,0 +1,236 @@
+//! `contract diff`: which rows of bronze another version of a contract would judge otherwise.
+//!
+//! Reads, judges and counts, writes nothing. Memory holds one object and what is shown of the changes. Both versions judge an object at its own
+//! time. Keys that silver already has are not looked for: a duplicate is one under both.
+
+mod schema;
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::bronze::BronzeKey;
+use crate::check::{CheckError, Checker};
+use crate::contract::Contract;
+use crate::examine::{DiscardRow, ExamineError, Examined, examine};
+use crate::lake::{BronzeObject, Lake, LakeError};
+
+pub use schema::changes as schema_changes;
+
+/// Rows shown for each change of verdict.
+const EXAMPLES_MAX: usize = 3;
+/// Objects that are named where one version fails them; the rest is counted.
+const FAILED_NAMED_MAX: usize = 20;
+/// What stands for no rule.
+pub const ACCEPTED: &str = "accept";
+
+/// Which objects are judged.
+#[derive(Clone, Debug, Default)]
+pub struct Which {
+    /// Only keys that begin so.
+    pub prefix: String,
+    /// Only the newest so many.
+    pub last: Option<usize>,
+}
+
+/// What another version would change.
+#[derive(Debug, Default, Serialize)]
+pub struct VerdictChange {
+    /// The contract.
+    pub dataset: String,
+    /// What differs between the contracts themselves.
+    pub schema: Vec<String>,
+    /// Objects judged.
+    pub objects: u64,
+    /// Rows in them.
+    pub rows: u64,
+    /// Rows whose verdict changes.
+    pub changed: u64,
+    /// By the old and the new verdict.
+    pub changes: Vec<Change>,
+    /// Accepted rows that fail a check of severity `warn`: by check, under the old and the new version.
+    pub warnings: BTreeMap<String, [u64; 2]>,
+    /// Objects that a version could not examine.
+    pub failed: u64,
+    /// Some of them, with the reason.
+    pub failed_keys: BTreeMap<String, String>,
+}
+
+/// Rows that go from one verdict to another.
+#[derive(Debug, Serialize)]
+pub struct Change {
+    /// The first rule that they failed, or `accept`.
+    pub old: String,
+    /// The first rule that they would fail, or `accept`.
+    pub new: String,
+    /// How many.
+    pub rows: u64,
+    /// Some of them.
+    pub examples: Vec<Row>,
+}
+
+/// A row in bronze.
+#[derive(Debug, Serialize)]
+pub struct Row {
+    /// Its object.
+    pub key: String,
+    /// Its place there, from 0.
+    pub ordinal: i64,
+    /// What it is, after redaction by both versions.
+    pub record: String,
+}
+
+/// The comparison stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum DiffError {
+    /// They are contracts of two datasets.
+    #[error("the old contract is of {old}, the new one of {new}; compare versions of one dataset")]
+    Datasets {
+        /// The old one's.
+        old: String,
+        /// The new one's.
+        new: String,
+    },
+    /// A version's checks do not run.
+    #[error(transparent)]
+    Check(#[from] CheckError),
+    /// Bronze could not be read.
+    #[error(transparent)]
+    Lake(#[from] LakeError),
+}
+
+impl VerdictChange {
+    fn fail(&mut self, object: &BronzeObject, reason: String) {
+        self.failed += 1;
+        if self.failed_keys.len() < FAILED_NAMED_MAX {
+            self.failed_keys.insert(object.key.clone(), reason);
+        }
+    }
+}
+
+/// Judges the lake's objects by both versions. `progress` is told the objects done and found.
+pub async fn compare(
+    lake: &Lake,
+    old: &Contract,
+    new: &Contract,
+    which: &Which,
+    progress: impl Fn(u64, u64),
+) -> Result<VerdictChange, DiffError> {
+    if old.dataset != new.dataset {
+        return Err(DiffError::Datasets { old: old.dataset.clone(), new: new.dataset.clone() });
+    }
+    let checkers = [Checker::new(old)?, Checker::new(new)?];
+    let mut found = VerdictChange {
+        dataset: new.dataset.clone(),
+        schema: schema::changes(old, new),
+        ..VerdictChange::default()
+    };
+    let mut changes = BTreeMap::new();
+    let objects = objects(lake, &new.dataset, which).await?;
+    for (done, (object, key)) in objects.iter().enumerate() {
+        progress(done as u64, objects.len() as u64);
+        found.objects += 1;
+        let bytes = match lake.read_as_listed(object).await {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                found.fail(object, error.to_string());
+                continue;
+            }
+        };
+        let [was, is] =
+            [0, 1].map(|version| examine(&checkers[version], key, bytes.clone(), object.modified_ms));
+        match (was, is) {
+            (Ok(was), Ok(is)) => {
+                found.rows += is.rows_in;
+                count(&checkers, object, [&was, &is], &mut changes);
+                for (version, examined) in [&was, &is].into_iter().enumerate() {
+                    for (check, rows) in &examined.warnings {
+                        found.warnings.entry(check.clone()).or_default()[version] += rows;
+                    }
+                }
+            }
+            (was, is) => found.fail(object, failed(was.err(), is.err())),
+        }
+    }
+    found.warnings.retain(|_, rows| rows[0] != rows[1]);
+    found.changes = changes.into_values().collect();
+    found.changes.sort_by_key(|change: &Change| std::cmp::Reverse(change.rows));
+    found.changed = found.changes.iter().map(|change| change.rows).sum();
+    Ok(found)
+}
+
+/// The dataset's objects, oldest key first.
+async fn objects(
+    lake: &Lake,
+    dataset: &str,
+    which: &Which,
+) -> Result<Vec<(BronzeObject, BronzeKey)>, LakeError> {
+    let mut objects: Vec<(BronzeObject, BronzeKey)> = lake
+        .list_bronze()
+        .await?
+        .into_iter()
+        .filter(|object| object.key.starts_with(&which.prefix))
+        .filter_map(|object| {
+            let key = BronzeKey::parse(&object.key, |name| name == dataset).ok()?;
+            Some((object, key))
+        })
+        .collect();
+    if let Some(last) = which.last {
+        objects.sort_by_key(|(object, _)| std::cmp::Reverse(object.modified_ms));
+        objects.truncate(last);
+        objects.sort_by(|(one, _), (other, _)| one.key.cmp(&other.key));
+    }
+    Ok(objects)
+}
+
+/// Counts the object's rows whose verdicts differ.
+fn count(
+    checkers: &[Checker; 2],
+    object: &BronzeObject,
+    [was, is]: [&Examined; 2],
+    changes: &mut BTreeMap<(String, String), Change>,
+) {
+    let (was, is) = (by_place(was), by_place(is));
+    let places = was.keys().chain(is.keys().filter(|place| !was.contains_key(place)));
+    for place in places {
+        let (old, new) = (was.get(place).copied(), is.get(place).copied());
+        let (old_rule, new_rule) = (rule(old), rule(new));
+        if old_rule == new_rule {
+            continue;
+        }
+        let change = changes.entry((old_rule.to_owned(), new_rule.to_owned())).or_insert_with(|| Change {
+            old: old_rule.to_owned(),
+            new: new_rule.to_owned(),
+            rows: 0,
+            examples: Vec::new(),
+        });
+        change.rows += 1;
+        if change.examples.len() < EXAMPLES_MAX {
+            let record = match (old, new) {
+                (Some(row), _) => checkers[1].redactor().json_record(&row.record),
+                (None, Some(row)) => checkers[0].redactor().json_record(&row.record),
+                (None, None) => continue,
+            };
+            change.examples.push(Row { key: object.key.clone(), ordinal: *place, record });
+        }
+    }
+}
+
+fn by_place(examined: &Examined) -> BTreeMap<i64, &DiscardRow> {
+    examined.discards.iter().map(|row| (row.ordinal, row)).collect()
+}
+
+/// The first rule names a row's reason.
+fn rule(row: Option<&DiscardRow>) -> &str {
+    row.map_or(ACCEPTED, |row| row.rules.first().map_or("", String::as_str))
+}
+
+fn failed(was: Option<ExamineError>, is: Option<ExamineError>) -> String {
+    match (was, is) {
+        (Some(was), Some(is)) => format!("by both: {was}; {is}"),
+        (Some(was), None) => format!("by the old version alone: {was}"),
+        (None, is) => {
+            format!("by the new version alone: {}", is.map(|is| is.to_string()).unwrap_or_default())
+        }
+    }
+}
