@@ -45,6 +45,8 @@ pub struct Config {
     pub clock: ClockConfig,
     /// Where frames wait.
     pub spool: SpoolConfig,
+    /// Channels whose readings are sent first and given up last.
+    pub priority_channels: Vec<String>,
     /// Where frames go.
     pub uplink: UplinkConfig,
     /// How long to wait after a failure there.
@@ -163,8 +165,8 @@ impl Config {
 
     /// The settings as they take effect, defaults filled in; names of files, never their content.
     pub fn effective(&self) -> String {
-        let Self { name, drain_ms_max, sources, range, batch, clock, spool, uplink, backoff, health, .. } =
-            self;
+        let Self { name, drain_ms_max, sources, range, batch, clock, spool, .. } = self;
+        let Self { priority_channels, uplink, backoff, health, .. } = self;
         #[cfg(feature = "aws")]
         let bulk = self.bulk.as_ref().map(|bulk| format!("uplink bulk: {bulk:?}\n")).unwrap_or_default();
         #[cfg(not(feature = "aws"))]
@@ -172,7 +174,7 @@ impl Config {
         let sources: Vec<_> = sources.iter().map(|source| format!("source: {source:?}\n")).collect();
         format!(
             "name: {name}\ndrain_ms_max: {drain_ms_max}\n{}range: {} channels\nbatch: {batch:?}\nclock: {clock:?}\n\
-             spool: {spool:?}\nuplink: {uplink:?}\nuplink backoff: {backoff:?}\n{bulk}health: {health:?}\n",
+             spool: {spool:?}\npriority channels: {priority_channels:?}\nuplink: {uplink:?}\nuplink backoff: {backoff:?}\n{bulk}health: {health:?}\n",
             sources.concat(),
             range.len(),
         )

@@ -32,6 +32,8 @@ pub struct Sealing {
     pub produced: u64,
     /// Readings given up, by cause; `spool_full` are readings that were sealed before.
     pub dropped: Drops,
+    /// Of these, readings of priority channels that were sealed before.
+    pub priority_dropped: u64,
     /// Frames handed to the spool.
     pub frames: u64,
     /// Readings in them.

@@ -24,7 +24,7 @@ use crate::config::{Config, UplinkConfig};
 use crate::health::{Live, Sealing, Sending};
 use crate::phase::Phase;
 use crate::source::{CHUNKS_MAX, Input, Sources};
-use crate::spool::Spool;
+use crate::spool::Classes;
 #[cfg(feature = "aws")]
 use crate::uplink::bulk::{S3, WithBulk};
 use crate::uplink::lake::Lake;
@@ -45,7 +45,7 @@ pub(crate) struct Parts {
     uplink: RunningUplink,
     syncer: JoinHandle<()>,
     syncing: oneshot::Sender<()>,
-    spool: Arc<Spool>,
+    spool: Arc<Classes>,
     live: Arc<Live>,
 }
 
@@ -66,11 +66,13 @@ impl Parts {
         let batcher = {
             let (judging, live) = (judging.subscribe(), Arc::clone(&live));
             let (name, state_dir) = (config.name.clone(), config.spool.dir.clone());
+            let priority_channels = config.priority_channels.clone();
             let (spool, clock) = (Arc::clone(&spools.sent), config.clock.clone());
             batcher_thread(Handle::current(), move || {
                 let Judging { batch, range } = judging.borrow().clone();
                 let clock = (Clock::system(&clock, &state_dir), state_dir);
                 let batcher = Batcher::new((&name, boot), batch, range, (spool, undated), clock)?;
+                let batcher = batcher.with_priority(&priority_channels);
                 let counts = live.sealing.clone();
                 Ok(async move { live.batcher.beside(batcher.run(received, phases, judging, counts)).await })
             })?
@@ -143,7 +145,7 @@ struct RunningUplink {
 }
 
 impl RunningUplink {
-    fn start(way: Way, backoff: BackoffConfig, spool: &Arc<Spool>, live: &Arc<Live>) -> Self {
+    fn start(way: Way, backoff: BackoffConfig, spool: &Arc<Classes>, live: &Arc<Live>) -> Self {
         let (phase, phases) = watch::channel(Phase::Running);
         let (spool, live) = (Arc::clone(spool), Arc::clone(live));
         let task = tokio::spawn(async move {

@@ -5,6 +5,7 @@ mod bulk;
 mod clock;
 mod health;
 mod mqtt;
+mod priority;
 mod source;
 
 use std::env;
@@ -32,7 +33,7 @@ pub(super) fn config(mut keys: Keys<'_>) -> Option<Config> {
     let range = read_range(keys.below("range"));
     let batch = read_batch(keys.below("batch"));
     let clock = clock::read(keys.below("clock"));
-    let spool = read_spool(keys.below("spool"));
+    let (spool, priority_channels) = read_spool(keys.below("spool"));
     let mut uplink_keys = keys.below("uplink");
     let bulk_keys = uplink_keys.has("bulk").then(|| uplink_keys.below("bulk"));
     let (uplink, backoff) = read_uplink(uplink_keys, &name, batch.frame_bytes_max as u64);
@@ -55,6 +56,7 @@ pub(super) fn config(mut keys: Keys<'_>) -> Option<Config> {
         batch,
         clock,
         spool,
+        priority_channels,
         uplink: uplink?,
         backoff,
         #[cfg(feature = "aws")]
@@ -103,7 +105,7 @@ fn read_batch(mut keys: Keys<'_>) -> BatchConfig {
     batch
 }
 
-fn read_spool(mut keys: Keys<'_>) -> SpoolConfig {
+fn read_spool(mut keys: Keys<'_>) -> (SpoolConfig, Vec<String>) {
     let dir = keys.text("dir").map_or_else(default_spool_dir, PathBuf::from);
     let segment_bytes_max = keys.number("segment_bytes_max", 8 << 20, 4_096..=1 << 30);
     let bytes_max = keys.number("bytes_max", 1 << 30, 16_384..=1 << 44);
@@ -128,8 +130,9 @@ fn read_spool(mut keys: Keys<'_>) -> SpoolConfig {
         live_share_percent: keys.number("live_share_percent", 20, 0..=90) as u8,
         live_lag_ms_max: keys.number("live_lag_ms_max", 30_000, 1_000..=3_600_000),
     };
+    let priority_channels = priority::channels(&mut keys);
     keys.end();
-    spool
+    (spool, priority_channels)
 }
 
 /// `$XDG_STATE_HOME/ingot/spool`, else `~/.local/state/ingot/spool`, else `./ingot-spool`.

@@ -10,10 +10,12 @@ use std::time::{Duration, Instant};
 use ingot_agent::Drop;
 use tokio::sync::watch;
 
-use super::snapshot::{ClockSnapshot, FlashSnapshot, Readings, Snapshot, SpoolSnapshot, UplinkSnapshot};
+use super::snapshot::{
+    ClockSnapshot, FlashSnapshot, PrioritySnapshot, Readings, Snapshot, SpoolSnapshot, UplinkSnapshot,
+};
 use super::{Beat, Sealing, Sending};
 use crate::clock;
-use crate::spool::{Recovered, Spool};
+use crate::spool::{Classes, Recovered};
 
 /// A part that did not answer for this long is stuck.
 pub const SILENT_MAX: Duration = Duration::from_secs(10);
@@ -29,8 +31,8 @@ pub struct Live {
     gateway: String,
     boot: u64,
     started: Instant,
-    spool: Arc<Spool>,
-    undated: Arc<Spool>,
+    spool: Arc<Classes>,
+    undated: Arc<Classes>,
     recovered: Recovered,
     /// The batcher publishes here.
     pub sealing: watch::Sender<Sealing>,
@@ -58,7 +60,7 @@ impl Live {
     /// Nothing has happened yet. `undated` is the spool of what waits for the clock.
     pub fn new(
         (gateway, boot): (&str, u64),
-        (spool, undated): (Arc<Spool>, Arc<Spool>),
+        (spool, undated): (Arc<Classes>, Arc<Classes>),
         recovered: Recovered,
     ) -> Self {
         Self {
@@ -89,6 +91,12 @@ impl Live {
         let now_ms = clock::now_ms();
         let oldest = self.spool.oldest_sealed_ms().ok().flatten();
         let causes = Drop::ALL.iter().map(|cause| (cause.name().to_owned(), sealing.dropped.get(*cause)));
+        let priority = self.spool.priority_state().map(|priority| PrioritySnapshot {
+            frames: priority.frames,
+            readings: priority.readings,
+            bytes: priority.bytes,
+            dropped_readings: sealing.priority_dropped,
+        });
         let mut snapshot = Snapshot {
             version: env!("CARGO_PKG_VERSION").into(),
             gateway: self.gateway.clone(),
@@ -126,6 +134,7 @@ impl Live {
                 in_doubt_readings: spool.in_doubt_readings,
                 lost_readings: spool.lost_readings,
                 unreadable_places: spool.unreadable_places,
+                priority,
             },
             flash: FlashSnapshot {
                 bytes_written: spool.bytes_written + undated.bytes_written,

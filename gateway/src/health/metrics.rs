@@ -72,6 +72,16 @@ pub fn text(snapshot: &Snapshot) -> String {
         "Age of the oldest frame that is not confirmed; 0 with an empty spool.",
         Some(spool.oldest_age_ms.unwrap_or(0)),
     );
+    if let Some(priority) = &spool.priority {
+        text.gauge("spool_priority_frames", "Of the frames, those of priority channels.", priority.frames);
+        text.gauge("spool_priority_readings", "Readings in them.", priority.readings);
+        text.gauge("spool_priority_bytes", "Bytes of their segments.", priority.bytes);
+        text.counter(
+            "spool_priority_dropped_readings_total",
+            "Of the readings dropped as spool_full, those of priority channels.",
+            priority.dropped_readings,
+        );
+    }
     text.gauge("spool_recovered_frames", "Frames that former runs left.", spool.recovered_frames);
     text.counter(
         "spool_damaged_frames_total",
@@ -152,7 +162,7 @@ impl Text {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
-    use crate::health::snapshot::{ClockSnapshot, FlashSnapshot, Readings, UplinkSnapshot};
+    use crate::health::snapshot::{ClockSnapshot, FlashSnapshot, PrioritySnapshot, Readings, UplinkSnapshot};
     use std::collections::{BTreeMap, BTreeSet};
 
     /// Reads the text by the format's rules and panics at the first breach; samples by name and labels.
@@ -234,5 +244,12 @@ mod tests {
         let samples = parse(&text(&snapshot));
         assert_eq!(samples["ingot_gateway_uplink_last_puback_timestamp_seconds"], 1_767_225_600.0);
         assert_eq!(samples["ingot_gateway_healthy"], 0.0);
+        assert!(!samples.contains_key("ingot_gateway_spool_priority_frames"), "it is not there");
+
+        snapshot.spool.priority =
+            Some(PrioritySnapshot { frames: 3, dropped_readings: 7, ..Default::default() });
+        let samples = parse(&text(&snapshot));
+        assert_eq!(samples["ingot_gateway_spool_priority_frames"], 3.0);
+        assert_eq!(samples["ingot_gateway_spool_priority_dropped_readings_total"], 7.0);
     }
 }

@@ -47,6 +47,10 @@ pub fn html(snapshot: &Snapshot, points: &[Point]) -> String {
     }
     row("frames waiting", &spool.frames.to_string());
     row("readings waiting", &spool.readings.to_string());
+    if let Some(priority) = &spool.priority {
+        row("of these, of priority channels", &priority.readings.to_string());
+        row("priority readings dropped", &priority.dropped_readings.to_string());
+    }
     row("oldest frame", &spool.oldest_age_ms.map_or("none".into(), |age| format!("{} old", span(age))));
     row("clock", if clock.set { "set" } else { "not set" });
     row("clock steps", &clock.steps.to_string());

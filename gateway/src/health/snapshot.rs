@@ -107,6 +107,21 @@ pub struct SpoolSnapshot {
     pub lost_readings: u64,
     /// Places that cannot be read; they wait for the next start.
     pub unreadable_places: u64,
+    /// Of all this, the frames of priority channels; none when they have no spool.
+    pub priority: Option<PrioritySnapshot>,
+}
+
+/// What waits on disk to be sent before the rest.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PrioritySnapshot {
+    /// Frames not yet confirmed.
+    pub frames: u64,
+    /// Readings in them.
+    pub readings: u64,
+    /// Bytes of the segment files.
+    pub bytes: u64,
+    /// Readings that this run gave up because the spool or its disk was full of nothing else.
+    pub dropped_readings: u64,
 }
 
 /// What the disk had to take in this run, for the frames to send and for those that wait for the clock.
@@ -207,6 +222,10 @@ impl Snapshot {
             (spool.poisoned_segments, "spool segments were given up after a failed write: look at the disk"),
             (self.uplink.refusals, "times the far end refused a frame"),
             (clock.undated_readings, "readings went on without a date: nothing tells when their boot was"),
+            (
+                spool.priority.as_ref().map_or(0, |priority| priority.dropped_readings),
+                "of these were of priority channels: the cap does not hold even those",
+            ),
         ] {
             if count > 0 {
                 self.notes.push(format!("{count} {what}"));
