@@ -12,7 +12,7 @@ mod pki;
 mod witness;
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::ops::Range;
 use std::path::Path;
 use std::thread;
@@ -156,19 +156,23 @@ fn refusing() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     thread::spawn(move || {
-        for mut socket in listener.incoming().map(Result::unwrap) {
-            let mut packet = [0; 1_024];
-            while let Ok(bytes) = socket.read(&mut packet)
-                && bytes > 0
-            {
-                let answer: &[u8] = match packet[0] >> 4 {
-                    1 => &[0x20, 3, 0, 0, 0],                       // CONNACK: success
-                    8 => &[0x90, 4, packet[2], packet[3], 0, 0x87], // SUBACK: not authorized
-                    _ => continue,
-                };
-                socket.write_all(answer).unwrap();
-            }
+        for socket in listener.incoming() {
+            thread::spawn(move || refuse(socket.unwrap()));
         }
     });
     port
+}
+
+fn refuse(mut socket: TcpStream) {
+    let mut packet = [0; 1_024];
+    while let Ok(bytes) = socket.read(&mut packet)
+        && bytes > 0
+    {
+        let answer: &[u8] = match packet[0] >> 4 {
+            1 => &[0x20, 3, 0, 0, 0],                       // CONNACK: success
+            8 => &[0x90, 4, packet[2], packet[3], 0, 0x87], // SUBACK: not authorized
+            _ => continue,
+        };
+        socket.write_all(answer).unwrap();
+    }
 }
