@@ -22,16 +22,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ingot_agent::{DeclareError, Drop};
+use ingot_agent::{DeclareError, Drop, Quality};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, sleep_until};
 
 use crate::clock::{Clock, News};
 use crate::config::BatchConfig;
+use crate::contract_update::trial::TrialCount;
+use crate::contract_update::{Ranges, Trial};
 use crate::health::Sealing;
 use crate::phase::Phase;
 use crate::range::RangeTable;
-use crate::source::Chunk;
+use crate::source::{Chunk, Sample};
 use crate::spool::{Class, Classes};
 
 use batches::{Batches, run_of_its_own};
@@ -52,7 +54,7 @@ pub struct Judging {
     /// When a batch is sealed.
     pub batch: BatchConfig,
     /// What is known of the channels.
-    pub range: RangeTable,
+    pub ranges: Ranges,
 }
 
 /// Seals what sources offer; see [`Batcher::run`].
@@ -61,6 +63,7 @@ pub struct Batcher {
     state_dir: PathBuf,
     config: BatchConfig,
     range: RangeTable,
+    trial: Option<Trial>,
     spool: Arc<Classes>,
     clock: Clock,
     batches: Batches,
@@ -87,6 +90,7 @@ impl Batcher {
             gateway: gateway.into(),
             config,
             range,
+            trial: None,
             spool,
             clock,
             batches: Batches::new(gateway, boot)?,
@@ -102,6 +106,31 @@ impl Batcher {
         let run = || run_of_its_own(&self.gateway, &self.state_dir).map(|(open, _)| open);
         self.batches.prefer(channels, run);
         self
+    }
+
+    /// The ranges are on trial from the start.
+    pub fn with_trial(mut self, trial: Option<Trial>) -> Self {
+        self.done.trial.trial = trial.as_ref().map_or(0, |trial| trial.number);
+        self.trial = trial;
+        self
+    }
+
+    fn judge_by(&mut self, Judging { batch, ranges: Ranges { range, trial } }: Judging) {
+        let number = trial.as_ref().map_or(0, |trial| trial.number);
+        if number != self.done.trial.trial {
+            self.done.trial = TrialCount { trial: number, ..TrialCount::default() };
+        }
+        (self.config, self.range, self.trial) = (batch, range, trial);
+    }
+
+    /// Holds a reading against the ranges on trial and against those before them.
+    fn count_trial(&mut self, sample: &Sample) {
+        let Some(trial) = self.trial.as_ref().filter(|_| !sample.quality.contains(Quality::MISSING)) else {
+            return;
+        };
+        let out = |table: &RangeTable| table.is_out(&sample.channel, sample.value);
+        self.done.trial.readings += 1;
+        self.done.trial.newly_out += u64::from(out(&self.range) && !out(&trial.former));
     }
 
     /// Takes chunks until all sources are gone, then seals the rest. Blocks its thread on the disk.
@@ -123,7 +152,13 @@ impl Batcher {
             let dates = self.undated.has_dates();
             tokio::select! {
                 chunk = chunks.recv() => match chunk {
-                    Some(chunk) => self.take(chunk, &mut phase).await,
+                    Some(chunk) => {
+                        // What came after new judging was given is judged by it.
+                        if judging.has_changed().unwrap_or(false) {
+                            self.judge_by(judging.borrow_and_update().clone());
+                        }
+                        self.take(chunk, &mut phase).await;
+                    }
                     None => break,
                 },
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
@@ -131,7 +166,7 @@ impl Batcher {
                     self.seal_aged(&mut phase).await;
                 }
                 Ok(()) = judging.changed() => {
-                    Judging { batch: self.config, range: self.range } = judging.borrow_and_update().clone();
+                    self.judge_by(judging.borrow_and_update().clone());
                 }
                 _ = clock_look.tick() => self.look(&mut phase).await,
                 () = std::future::ready(()), if dates => self.pass_on_dated(&mut phase).await,
@@ -178,8 +213,9 @@ impl Batcher {
                     self.batches.open(class).clear_tables();
                 }
             };
-            if let Some(cause) = refused {
-                self.give_up(class, cause, 1);
+            match refused {
+                Some(cause) => self.give_up(class, cause, 1),
+                None => self.count_trial(sample),
             }
             if self.batches.open(class).bytes() >= self.config.frame_bytes_max {
                 self.seal(class, phase).await;

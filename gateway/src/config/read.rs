@@ -6,6 +6,7 @@ mod clock;
 mod health;
 mod mqtt;
 mod priority;
+mod range;
 mod source;
 
 use std::env;
@@ -16,7 +17,6 @@ use std::path::PathBuf;
 use super::keys::Keys;
 use super::{BatchConfig, Config, UplinkConfig};
 use crate::key::is_name;
-use crate::range::{self, OutOfRange, RangeTable};
 use crate::spool::{FRAME_BYTES_MAX, SpoolConfig, WhenFull};
 use crate::uplink::BackoffConfig;
 use crate::uplink::lake::LakeConfig;
@@ -30,7 +30,7 @@ pub(super) fn config(mut keys: Keys<'_>) -> Option<Config> {
     }
     let drain_ms_max = keys.number("drain_ms_max", 30_000, 0..=3_600_000);
     let sources = source::all(&mut keys, &name);
-    let range = read_range(keys.below("range"));
+    let (range, range_policy, contract_updates) = range::read(keys.below("range"));
     let batch = read_batch(keys.below("batch"));
     let clock = clock::read(keys.below("clock"));
     let (spool, priority_channels) = read_spool(keys.below("spool"));
@@ -53,6 +53,8 @@ pub(super) fn config(mut keys: Keys<'_>) -> Option<Config> {
         drain_ms_max,
         sources,
         range: range?,
+        range_policy,
+        contract_updates,
         batch,
         clock,
         spool,
@@ -63,37 +65,6 @@ pub(super) fn config(mut keys: Keys<'_>) -> Option<Config> {
         bulk: bulk.flatten(),
         health: health?,
     })
-}
-
-fn read_range(mut keys: Keys<'_>) -> Option<RangeTable> {
-    let contract = match keys.text("contract") {
-        None => Ok(range::DEFAULT_CONTRACT.to_owned()),
-        Some(path) => fs::read_to_string(&path).map_err(|error| format!("{path} cannot be read: {error}")),
-    };
-    let otherwise = keys.choice(
-        "out_of_range",
-        OutOfRange::Keep,
-        &[("keep", OutOfRange::Keep), ("drop", OutOfRange::Drop)],
-    );
-    let dropped = keys.texts("drop_channels");
-    let table = contract
-        .and_then(|text| RangeTable::from_contract(&text, otherwise).map_err(|error| error.to_string()));
-    let table = match table {
-        Ok(mut table) => {
-            for channel in dropped {
-                if !table.drop_out_of_range(&channel) {
-                    keys.problem("drop_channels", format!("{channel:?} is not a channel of the contract"));
-                }
-            }
-            Some(table)
-        }
-        Err(problem) => {
-            keys.problem("contract", problem);
-            None
-        }
-    };
-    keys.end();
-    table
 }
 
 fn read_batch(mut keys: Keys<'_>) -> BatchConfig {

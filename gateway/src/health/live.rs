@@ -11,7 +11,8 @@ use ingot_agent::Drop;
 use tokio::sync::watch;
 
 use super::snapshot::{
-    ClockSnapshot, FlashSnapshot, PrioritySnapshot, Readings, Snapshot, SpoolSnapshot, UplinkSnapshot,
+    ClockSnapshot, ContractSnapshot, FlashSnapshot, PrioritySnapshot, Readings, Snapshot, SpoolSnapshot,
+    UplinkSnapshot,
 };
 use super::{Beat, Sealing, Sending};
 use crate::clock;
@@ -38,6 +39,8 @@ pub struct Live {
     pub sealing: watch::Sender<Sealing>,
     /// The uplink publishes here, each connection going on where the former one ended.
     pub sending: watch::Sender<Sending>,
+    /// Pushed contracts.
+    pub contract: watch::Sender<ContractSnapshot>,
     /// The batcher's thread answers.
     pub batcher: Beat,
     /// The uplink's task answers.
@@ -72,6 +75,7 @@ impl Live {
             recovered,
             sealing: watch::Sender::default(),
             sending: watch::Sender::default(),
+            contract: watch::Sender::default(),
             batcher: Beat::default(),
             uplink: Beat::default(),
             points: Mutex::default(),
@@ -150,6 +154,7 @@ impl Live {
                 outages: sending.outages,
                 refusals: sending.refusals,
             },
+            contract: self.contract.borrow().clone(),
             resident_bytes: resident_bytes(),
             ..Snapshot::default()
         };

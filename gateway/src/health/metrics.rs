@@ -12,7 +12,7 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// All metrics of a snapshot.
 pub fn text(snapshot: &Snapshot) -> String {
-    let Snapshot { readings, clock, spool, flash, uplink, .. } = snapshot;
+    let Snapshot { readings, contract, clock, spool, flash, uplink, .. } = snapshot;
     let mut text = Text(String::with_capacity(6_000));
     // Names of gateways, causes and versions hold no character that a label must escape.
     text.family("info", "gauge", "The program and its run; always 1.");
@@ -47,6 +47,16 @@ pub fn text(snapshot: &Snapshot) -> String {
     text.counter("frames_sealed_total", "Frames sealed by this run.", snapshot.sealed_frames);
     text.counter("sealed_bytes_total", "Bytes of the frames sealed by this run.", snapshot.sealed_bytes);
 
+    text.gauge("contract_pushed", "1 if a pushed contract is in force, else 0.", u64::from(contract.pushed));
+    text.gauge("contract_on_trial", "1 if it is on trial, else 0.", u64::from(contract.on_trial));
+    text.family("contract_updates_total", "counter", "Contracts that were pushed, by what became of them.");
+    for (result, count) in [
+        ("accepted", contract.accepted),
+        ("refused", contract.refused),
+        ("rolled_back", contract.rolled_back),
+    ] {
+        text.sample("contract_updates_total", &format!("{{result=\"{result}\"}}"), count);
+    }
     text.gauge("clock_set", "1 if the clock is set, else 0.", u64::from(clock.set));
     text.counter("clock_steps_total", "Times that the clock was stepped while it was set.", clock.steps);
     text.gauge("held_readings", "Readings on disk that wait until the clock is set.", clock.held_readings);

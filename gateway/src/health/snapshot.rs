@@ -42,6 +42,9 @@ pub struct Snapshot {
     pub flash: FlashSnapshot,
     /// The way to the cloud.
     pub uplink: UplinkSnapshot,
+    /// Contracts that were pushed.
+    #[serde(default)]
+    pub contract: ContractSnapshot,
     /// Memory that the process holds, in bytes; 0 where the system does not tell.
     pub resident_bytes: u64,
 }
@@ -161,6 +164,25 @@ pub struct UplinkSnapshot {
     pub refusals: u64,
 }
 
+/// Contracts that were pushed to this run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContractSnapshot {
+    /// Whether a pushed one is in force, not the configured one.
+    pub pushed: bool,
+    /// Whether it is on trial.
+    pub on_trial: bool,
+    /// Those that were taken, on trial first.
+    pub accepted: u64,
+    /// Those that were not.
+    pub refused: u64,
+    /// Those that a trial took out of force.
+    pub rolled_back: u64,
+    /// What was wrong with the last one that was refused or rolled back.
+    pub problem: Option<String>,
+    /// Whether the broker refuses the subscription to their topic.
+    pub topic_refused: bool,
+}
+
 impl Snapshot {
     /// Says in words what is wrong. A missing connection alone is none of the problems, nor is a clock
     /// that is not set: waiting for both is what the disk is for.
@@ -213,6 +235,16 @@ impl Snapshot {
                 "the clock was stepped {} times, the last time by {} ms",
                 clock.steps, clock.last_step_ms
             ));
+        }
+        if self.contract.on_trial {
+            self.notes.push("a pushed contract is on trial: outside its ranges readings are flagged".into());
+        }
+        if let Some(problem) = &self.contract.problem {
+            self.notes.push(format!("the last pushed contract is not in force: {problem}"));
+        }
+        if self.contract.topic_refused {
+            let note = "the broker refuses range.contract_topic: allow this client to subscribe (AWS: iot:Subscribe, iot:Receive)";
+            self.notes.push(note.into());
         }
         for (cause, readings) in self.readings.dropped.iter().filter(|(_, readings)| **readings > 0) {
             self.notes.push(format!("{readings} readings were dropped ({cause}): {}", meaning(cause)));
