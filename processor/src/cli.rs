@@ -110,6 +110,9 @@ pub struct Place {
     /// A contract file; may be given more than once. Without it, the built-in sensor_readings and orders.
     #[arg(long = "contract", value_name = "FILE")]
     pub contracts: Vec<PathBuf>,
+    /// The key of pseudonyms, at least 32 bytes; or the key itself in INGOT_PSEUDONYM_KEY
+    #[arg(long, env = "INGOT_PSEUDONYM_KEY_FILE", value_name = "FILE")]
+    pub pseudonym_key_file: Option<PathBuf>,
 }
 
 /// `run`.

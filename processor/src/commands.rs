@@ -5,6 +5,7 @@ pub mod audit;
 mod checks;
 pub mod contract;
 pub mod cost;
+mod key;
 pub mod lineage;
 pub mod redrive;
 pub mod trace;
@@ -29,6 +30,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Cli, Format, Land, Query, Run, Watch};
+use key::contracts_with_key;
 
 const WORK_FAILED: u8 = 1;
 const USAGE: u8 = 2;
@@ -56,7 +58,7 @@ struct Usage(String);
 
 /// `run`.
 pub async fn run(cli: &Cli, run: &Run) -> Result<ExitCode> {
-    let contracts = contracts(&run.place.contracts)?;
+    let contracts = contracts_with_key(&run.place)?;
     let targets = run.alerts.open()?;
     let outlet = run.lineage.open()?;
     let lake = Lake::open(&run.place.lake)?;
@@ -70,7 +72,7 @@ pub async fn run(cli: &Cli, run: &Run) -> Result<ExitCode> {
 
 /// `watch`.
 pub async fn watch(cli: &Cli, watch: &Watch) -> Result<ExitCode> {
-    let contracts = contracts(&watch.place.contracts)?;
+    let contracts = contracts_with_key(&watch.place)?;
     let targets = watch.alerts.open()?;
     let outlet = watch.lineage.open()?;
     let lake = Lake::open(&watch.place.lake)?;

@@ -25,6 +25,8 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use regex::Regex;
 
+use crate::pseudonym::{NoKey, PseudonymKey};
+
 pub use alert::{AlertRule, Watch};
 use beside::Beside;
 pub use dataset_check::{CheckWindow, DatasetCheck, Limit};
@@ -65,6 +67,8 @@ pub struct Contract {
     /// What makes one version of a row later than another, as SQL over silver's columns, the first one first.
     /// Empty: a key's first row counts, and there are no versions.
     pub latest_by: Vec<String>,
+    /// By which pseudonyms are made; it is not in the contract, whoever runs it gives it.
+    pub pseudonym_key: Option<PseudonymKey>,
     /// Differs when the text of the contract or of a file that it names differs.
     pub fingerprint: String,
 }
@@ -123,7 +127,9 @@ pub enum Redact {
     Mask,
     /// A value becomes null.
     Drop,
-    /// E-mail addresses and phone numbers in it become `[EMAIL]` and `[PHONE]`.
+    /// A value becomes its pseudonym: the same one wherever it stands.
+    Pseudonym,
+    /// What [`crate::redact::scan`] finds in it becomes `[EMAIL]`, `[PHONE]`, `[CARD]`, `[IBAN]` or `[IP]`.
     Scan,
 }
 
@@ -188,6 +194,18 @@ pub enum Window {
 }
 
 impl Contract {
+    /// Whether what its pseudonyms need is there.
+    ///
+    /// # Errors
+    /// It makes pseudonyms and was given no key.
+    pub fn check_key(&self) -> Result<(), NoKey> {
+        let column = self.columns.iter().find(|column| column.redact == Redact::Pseudonym);
+        match column.filter(|_| self.pseudonym_key.is_none()) {
+            Some(column) => Err(NoKey { dataset: self.dataset.clone(), column: column.name.clone() }),
+            None => Ok(()),
+        }
+    }
+
     /// Reads a contract; on failure every problem that was found.
     ///
     /// A contract that names other files needs [`Self::parse_beside`].

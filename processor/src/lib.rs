@@ -42,6 +42,7 @@ pub mod maintain;
 pub mod mutant;
 pub mod origin;
 pub mod promote;
+pub mod pseudonym;
 pub mod quantile;
 pub mod quarantine;
 pub mod query;

@@ -96,6 +96,7 @@ async fn gold(contract: &Contract, problems: &mut Problems) {
                 let hidden = |name: &str| {
                     contract.columns.iter().any(|column| {
                         column.name == name
+                            && column.redact != Redact::Pseudonym
                             && (column.personal || matches!(column.redact, Redact::Mask | Redact::Drop))
                     })
                 };

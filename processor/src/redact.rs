@@ -1,6 +1,6 @@
 //! Personal data out of everything that is kept: accepted rows, and the records of discarded ones.
 //!
-//! Declared columns are masked, dropped or scanned. A discarded record is scanned in every text, since
+//! Declared columns are masked, dropped, scanned or given a pseudonym. A discarded record is scanned in every text, since
 //! a value may stand where it does not belong; a key that fits its pattern keeps its digits, so that
 //! the row can be traced.
 //! Text that could not be parsed is scanned as a whole, and what follows the name of a masked or
@@ -19,6 +19,7 @@ use serde_json::Value;
 
 use crate::contract::{Contract, LogicalType, Redact};
 use crate::decode::json;
+use crate::pseudonym::PseudonymKey;
 
 pub use scan::{EMAIL, PHONE, scan};
 use scan::{scan_emails, suspicious};
@@ -39,6 +40,8 @@ const CUT: &str = " [cut]";
 
 /// A contract's redaction.
 pub struct Redactor {
+    /// Without it, what should get a pseudonym is masked.
+    key: Option<PseudonymKey>,
     columns: Vec<RedactedColumn>,
     /// Finds the values of masked and dropped columns in text that could not be parsed.
     named: Option<Regex>,
@@ -67,7 +70,7 @@ impl Redactor {
             })
             .collect();
         let hidden: Vec<&str> = columns.iter().filter(|c| c.hidden()).map(|c| c.name.as_str()).collect();
-        Self { named: named_values(&hidden), columns }
+        Self { key: contract.pseudonym_key.clone(), named: named_values(&hidden), columns }
     }
 
     /// The batch with its declared columns redacted; columns that the contract does not have stay.
@@ -82,6 +85,7 @@ impl Redactor {
                 Redact::None => continue,
                 Redact::Drop => new_null_array(values.data_type(), values.len()),
                 Redact::Mask => map_text(values, |_| Cow::Borrowed(MASK)),
+                Redact::Pseudonym => map_text(values, |text| Cow::Owned(self.pseudonym(text))),
                 Redact::Scan => map_text(values, scan),
             };
         }
@@ -119,7 +123,7 @@ impl Redactor {
         cut(Value::from(fields).to_string())
     }
 
-    /// Whether a column is masked or dropped, so that a value without its column's name cannot be kept.
+    /// Whether a column is masked, dropped or given a pseudonym, so that a value without its column's name cannot be kept.
     pub fn hides_any(&self) -> bool {
         self.columns.iter().any(|column| column.hidden())
     }
@@ -152,6 +156,10 @@ impl Redactor {
         match column {
             Some(column) if value != "null" && column.redact == Redact::Mask => Cow::Owned(quoted(MASK)),
             Some(column) if column.redact == Redact::Drop => Cow::Borrowed("null"),
+            Some(column) if value != "null" && column.redact == Redact::Pseudonym => {
+                let text = serde_json::from_str::<String>(value);
+                Cow::Owned(quoted(&self.pseudonym(text.as_deref().unwrap_or(value))))
+            }
             Some(column) if !column.text && is_number(value) => Cow::Borrowed(value),
             Some(column) if column.is_key(value) => scanned(value, scan_emails),
             _ => scanned(value, scan),
@@ -159,9 +167,15 @@ impl Redactor {
     }
 }
 
+impl Redactor {
+    fn pseudonym(&self, value: &str) -> String {
+        self.key.as_ref().map_or_else(|| MASK.to_owned(), |key| key.pseudonym(value))
+    }
+}
+
 impl RedactedColumn {
     fn hidden(&self) -> bool {
-        matches!(self.redact, Redact::Mask | Redact::Drop)
+        matches!(self.redact, Redact::Mask | Redact::Drop | Redact::Pseudonym)
     }
 
     /// Whether the JSON value can be a key here.
@@ -297,6 +311,29 @@ mod tests {
             record,
             r#"{"order_id":"ORD-00012345","amount":1234567.80,"phone":"[REDACTED]","customer_email":null,"x":{"id":"550e8400-e29b-41d4-a716-446655440000","tel":"[PHONE]"},"big":"[PHONE]"}"#
         );
+    }
+
+    #[test]
+    fn a_pseudonym_stands_for_a_value_in_rows_and_records_alike_and_broken_text_is_masked() {
+        let text = include_str!("../../contracts/orders.yaml");
+        let text = text.replacen("property: redact, value: mask", "property: redact, value: pseudonym", 1);
+        let mut contract = Contract::parse(&text).unwrap();
+        contract.check_key().unwrap_err();
+        let record = r#"{"order_id":"A1","customer_email":"ann@x.example"}"#;
+        let masked = Redactor::new(&contract).json_record(record);
+        assert_eq!(masked, r#"{"order_id":"A1","customer_email":"[REDACTED]"}"#);
+        let key = PseudonymKey::new(b"0123456789abcdef0123456789abcdef").unwrap();
+        let name = key.pseudonym("ann@x.example");
+        contract.pseudonym_key = Some(key);
+        contract.check_key().unwrap();
+        let redactor = Redactor::new(&contract);
+        assert_eq!(redactor.json_record(record), masked.replace(MASK, &name));
+        assert_eq!(redactor.json_record(r#"{"customer_email":null}"#), r#"{"customer_email":null}"#);
+        assert!(redactor.broken_record(br#"{"customer_email":"ann"#).ends_with("\"[REDACTED]\""));
+        let column: ArrayRef = Arc::new(StringArray::from(vec![Some("ann@x.example"), None]));
+        let rows = RecordBatch::try_from_iter_with_nullable([("customer_email", column, true)]).unwrap();
+        let column = redactor.rows(&rows).unwrap().column(0).clone();
+        assert_eq!(column.as_string::<i32>().iter().collect::<Vec<_>>(), [Some(name.as_str()), None]);
     }
 
     #[test]

@@ -33,6 +33,7 @@ use crate::gold::{self, Refreshed};
 use crate::lake::{BronzeObject, Lake, LakeError};
 use crate::ledger::LedgerError;
 use crate::promote::{Candidate, examine_object};
+use crate::pseudonym::NoKey;
 use crate::run::groups;
 use crate::silver::{self, SilverError};
 use crate::table::{CommitError, TableError};
@@ -84,6 +85,9 @@ pub enum RedriveError {
     /// The lake.
     #[error(transparent)]
     Lake(#[from] LakeError),
+    /// A contract's pseudonyms.
+    #[error(transparent)]
+    Key(#[from] NoKey),
     /// A contract's checks.
     #[error(transparent)]
     Checker(#[from] CheckError),
@@ -120,6 +124,7 @@ pub async fn redrive(
     if which.rule == DUPLICATE {
         return Err(RedriveError::Duplicate);
     }
+    contracts.iter().try_for_each(Contract::check_key)?;
     lake.check_writable()?;
     let mut report = RedriveReport { rule: which.rule.clone(), ..RedriveReport::default() };
     let work = places::work(lake, which).await?;

@@ -19,6 +19,7 @@ use crate::lake::{BronzeObject, Lake, LakeError};
 use crate::latest::{self, LatestError};
 use crate::ledger::{self, LedgerError};
 use crate::promote::{Candidate, PromoteError, promote};
+use crate::pseudonym::NoKey;
 use crate::quarantine::{self, QuarantineError};
 use crate::table::{Table, TableError};
 use crate::{discard, silver};
@@ -118,6 +119,9 @@ pub enum RunError {
     /// The lake.
     #[error(transparent)]
     Lake(#[from] LakeError),
+    /// A contract's pseudonyms.
+    #[error(transparent)]
+    Key(#[from] NoKey),
     /// A contract's checks.
     #[error(transparent)]
     Checker(#[from] CheckError),
@@ -151,6 +155,7 @@ pub async fn run_telling(
     progress: impl Fn(u64, u64),
     starts: impl Fn(&str),
 ) -> Result<RunReport, RunError> {
+    contracts.iter().try_for_each(Contract::check_key)?;
     lake.check_writable()?;
     // Nothing discarded is an empty table, not a missing one.
     discard::open(lake).await?;

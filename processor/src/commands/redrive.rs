@@ -8,7 +8,8 @@ use ingot_processor::lake::Lake;
 use ingot_processor::rebuild::{self, RebuildError, RebuildReport};
 use ingot_processor::redrive::{self, RedriveError, RedriveReport, Which, since_ms};
 
-use super::{Usage, WORK_FAILED, contracts, print, progress_bar};
+use super::key::contracts_with_key;
+use super::{Usage, WORK_FAILED, print, progress_bar};
 use crate::cli::{Cli, Place};
 
 /// `redrive`.
@@ -41,7 +42,7 @@ pub struct RebuildArgs {
 
 /// `redrive`.
 pub async fn redrive(cli: &Cli, args: &RedriveArgs) -> Result<ExitCode> {
-    let contracts = contracts(&args.place.contracts)?;
+    let contracts = contracts_with_key(&args.place)?;
     let lake = Lake::open(&args.place.lake)?;
     let which = Which { rule: args.rule.clone(), since_ms: args.since, dataset: args.dataset.clone() };
     let bar = progress_bar(cli, "judging again", "objects")?;
@@ -79,7 +80,7 @@ fn redrive_text(report: &RedriveReport) -> String {
 
 /// `rebuild`.
 pub async fn rebuild(cli: &Cli, args: &RebuildArgs) -> Result<ExitCode> {
-    let contracts = contracts(&args.place.contracts)?;
+    let contracts = contracts_with_key(&args.place)?;
     let from = Lake::open(&args.place.lake)?;
     let into = Lake::create(&args.into)?;
     let bar = progress_bar(cli, "rebuilding", "objects")?;

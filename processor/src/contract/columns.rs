@@ -78,20 +78,21 @@ fn redact(at: &str, property: &odcs::Property, logical: LogicalType, problems: &
         Some("none") => Redact::None,
         Some("mask") => Redact::Mask,
         Some("drop") => Redact::Drop,
+        Some("pseudonym") => Redact::Pseudonym,
         Some("scan") => Redact::Scan,
         _ => {
-            problems.push(format!("{at}: redact is {value}, not one of none, mask, drop, scan"));
+            problems.push(format!("{at}: redact is {value}, not one of none, mask, drop, pseudonym, scan"));
             return Redact::None;
         }
     };
-    if matches!(redact, Redact::Mask | Redact::Scan) && logical != LogicalType::String {
-        problems.push(format!("{at}: only a string can be masked or scanned; use drop"));
+    if matches!(redact, Redact::Mask | Redact::Scan | Redact::Pseudonym) && logical != LogicalType::String {
+        problems.push(format!("{at}: only a string can be masked, scanned or given a pseudonym; use drop"));
     }
     if redact == Redact::Drop && property.required {
         problems.push(format!("{at}: a required column cannot be dropped"));
     }
-    if redact != Redact::None && property.primary_key {
-        problems.push(format!("{at}: a redacted key would no longer tell rows apart"));
+    if !matches!(redact, Redact::None | Redact::Pseudonym) && property.primary_key {
+        problems.push(format!("{at}: a redacted key would no longer tell rows apart; a pseudonym does"));
     }
     redact
 }

@@ -266,13 +266,16 @@ fn metric(rule: &odcs::Quality, column: Option<&str>, columns: &[Column]) -> Res
     })
 }
 
+/// What is written for a limit of one number, and the limit.
+type Single<'a> = (&'a Option<Value>, fn(f64) -> Limit);
+
 fn limits(rule: &odcs::Quality) -> Result<Vec<Limit>, String> {
     let number = |value: &Value| value.as_f64().ok_or_else(|| format!("{value} is not a number"));
     let pair = |value: &Value| match value.as_array().map(Vec::as_slice) {
         Some([low, high]) => Ok((number(low)?, number(high)?)),
         _ => Err(format!("{value} is not a list of two numbers")),
     };
-    let single: [(&Option<Value>, fn(f64) -> Limit); 6] = [
+    let single: [Single<'_>; 6] = [
         (&rule.must_be, Limit::Be),
         (&rule.must_not_be, Limit::NotBe),
         (&rule.must_be_greater_than, Limit::Above),

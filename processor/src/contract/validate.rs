@@ -73,6 +73,7 @@ pub(super) fn contract(
         examples,
         partition_by,
         latest_by,
+        pseudonym_key: None,
         fingerprint: String::new(),
     };
     (contract, columns_are_sound)

@@ -56,7 +56,7 @@ impl<'a> Tables<'a> {
         let own = format!("dataset = '{}'", self.contract.dataset);
         match kind {
             CheckWindow::Run => {
-                let days = brought.days.as_ref().map_or("TRUE".to_owned(), |days| in_days(days));
+                let days = brought.days.as_ref().map_or("TRUE".to_owned(), in_days);
                 let of_run = "LEFT SEMI JOIN run_objects AS run ON rows.bronze_key = run.bronze_key AND rows.bronze_etag = run.bronze_etag";
                 let silver =
                     format!("SELECT rows.* FROM (SELECT * FROM all_silver WHERE {days}) AS rows {of_run}");

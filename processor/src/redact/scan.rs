@@ -1,18 +1,28 @@
-//! Finds e-mail addresses and phone numbers in free text.
+//! Finds e-mail addresses, phone and card numbers, IBANs and IP addresses in free text.
 //!
+//! A card number is 13 to 19 digits with a right check digit (ISO/IEC 7812, Luhn), an IBAN has right check digits
+//! (ISO 13616), an IP address is one that parses, so a version of four numbers goes, too.
 //! A phone number is a run of 7 or more digits with the usual separators between them. Not eaten:
 //! RFC 3339 dates and times, UUIDs, decimals, whole numbers of fewer than 7 digits. A longer whole
 //! number may be a phone number, so it goes: free text is better too bare than too open.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::LazyLock;
 
-use regex::Regex;
+use regex::{Captures, Regex};
 
 /// What stands for an e-mail address.
 pub const EMAIL: &str = "[EMAIL]";
 /// What stands for a phone number.
 pub const PHONE: &str = "[PHONE]";
+
+/// What stands for a payment card's number.
+pub const CARD: &str = "[CARD]";
+/// What stands for an IBAN.
+pub const IBAN: &str = "[IBAN]";
+/// What stands for an IP address.
+pub const IP: &str = "[IP]";
 
 /// Fewest digits of a phone number: a local number without its area code.
 const PHONE_DIGITS_MIN: usize = 7;
@@ -23,6 +33,12 @@ const EMAIL_PATTERN: &str = r"[\p{L}\p{N}._%+'-]+(?:@|\\u0040|%40)[\p{L}\p{N}-]+
 /// Digits with at most three separators between two of them.
 const DIGITS_PATTERN: &str = r"[+(]{0,2}[0-9](?:[ \t.()/\u{a0}\u{2010}-\u{2014}-]{0,3}[0-9])*";
 
+/// Country, check digits, 11 to 30 letters and digits, in groups or not.
+const IBAN_PATTERN: &str = r"(?i)\b[A-Z]{2}[0-9]{2}(?:[ -]?[A-Z0-9]){11,30}\b";
+
+/// What could be an address: four numbers with points between, or hex digits with at least two colons.
+const IP_PATTERN: &str = r"[0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*|[0-9]+(?:\.[0-9]+){3,}";
+
 /// UUIDs, and RFC 3339 dates with or without a time.
 const KEPT_PATTERN: &str = concat!(
     r"\b[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}\b",
@@ -32,6 +48,8 @@ const KEPT_PATTERN: &str = concat!(
 
 static EMAILS: LazyLock<Regex> = LazyLock::new(|| compiled(EMAIL_PATTERN));
 static DIGITS: LazyLock<Regex> = LazyLock::new(|| compiled(DIGITS_PATTERN));
+static IBANS: LazyLock<Regex> = LazyLock::new(|| compiled(IBAN_PATTERN));
+static IPS: LazyLock<Regex> = LazyLock::new(|| compiled(IP_PATTERN));
 static KEPT: LazyLock<Regex> = LazyLock::new(|| compiled(KEPT_PATTERN));
 
 #[expect(clippy::expect_used, reason = "the patterns are constants, and a test compiles each")]
@@ -39,12 +57,74 @@ fn compiled(pattern: &str) -> Regex {
     Regex::new(pattern).expect("a constant pattern compiles, by test")
 }
 
-/// The text with `[EMAIL]` and `[PHONE]` where it held addresses and numbers; borrowed if it held none.
+/// The text with a mark where it held an address or number; borrowed if it held none.
 pub fn scan(text: &str) -> Cow<'_, str> {
-    match scan_emails(text) {
-        Cow::Borrowed(text) => scan_phones(text),
-        Cow::Owned(text) => Cow::Owned(scan_phones(&text).into_owned()),
+    let mut scanned = Cow::Borrowed(text);
+    // What is left beside a mark may be an address by itself: until nothing more is found. Each round takes digits.
+    while let Some(less) = scan_once(&scanned) {
+        scanned = Cow::Owned(less);
     }
+    scanned
+}
+
+/// The text after one look of each kind; `None` if none found anything.
+fn scan_once(text: &str) -> Option<String> {
+    let mut found: Option<String> = None;
+    for look in [scan_emails, scan_ibans, scan_ips, scan_phones] {
+        let current = found.as_deref().unwrap_or(text);
+        if let Cow::Owned(less) = look(current)
+            && less != current
+        {
+            found = Some(less);
+        }
+    }
+    found
+}
+
+fn scan_ibans(text: &str) -> Cow<'_, str> {
+    if !has_phone_digits(text) {
+        return Cow::Borrowed(text);
+    }
+    IBANS.replace_all(text, |found: &Captures<'_>| {
+        let candidate = &found[0];
+        // Words may follow in the same groups: the longest beginning with right check digits counts.
+        let ends = (15..=candidate.len()).rev().filter(|end| candidate.is_char_boundary(*end));
+        match ends.map(|end| candidate.split_at(end)).find(|(iban, _)| is_iban(iban)) {
+            Some((_, rest)) => format!("{IBAN}{rest}"),
+            None => candidate.to_owned(),
+        }
+    })
+}
+
+/// Whether the check digits are right: the country and they moved to the end, letters as 10 to 35, modulo 97 is 1.
+fn is_iban(text: &str) -> bool {
+    let signs: Vec<u8> = text.bytes().filter(u8::is_ascii_alphanumeric).collect();
+    if !(15..=34).contains(&signs.len()) {
+        return false;
+    }
+    let rest = signs[4..].iter().chain(&signs[..4]).fold(0u32, |rest, sign| match sign {
+        b'0'..=b'9' => (rest * 10 + u32::from(sign - b'0')) % 97,
+        letter => (rest * 100 + u32::from(letter.to_ascii_uppercase() - b'A') + 10) % 97,
+    });
+    rest == 1
+}
+
+fn scan_ips(text: &str) -> Cow<'_, str> {
+    if !may_hold_ip(text) {
+        return Cow::Borrowed(text);
+    }
+    IPS.replace_all(text, |found: &Captures<'_>| {
+        let candidate = found[0].trim_end_matches(['.', ':']);
+        let whole =
+            &found[0][..candidate.len() + if found[0][candidate.len()..].starts_with("::") { 2 } else { 0 }];
+        let is_ip = whole.bytes().any(|byte| byte.is_ascii_hexdigit()) && whole.parse::<IpAddr>().is_ok();
+        if is_ip { format!("{IP}{}", &found[0][whole.len()..]) } else { found[0].to_owned() }
+    })
+}
+
+fn may_hold_ip(text: &str) -> bool {
+    let more_than = |sign, count| text.bytes().filter(|byte| *byte == sign).nth(count).is_some();
+    more_than(b'.', 2) || more_than(b':', 1)
 }
 
 /// The text with `[EMAIL]` where it held addresses.
@@ -58,7 +138,11 @@ pub fn scan_emails(text: &str) -> Cow<'_, str> {
 
 /// Whether [`scan`] could find anything: a cheap look before any pattern runs.
 pub(super) fn suspicious(text: &str) -> bool {
-    text.contains('@') || text.contains("%40") || text.contains("\\u") || has_phone_digits(text)
+    text.contains('@')
+        || text.contains("%40")
+        || text.contains("\\u")
+        || has_phone_digits(text)
+        || may_hold_ip(text)
 }
 
 fn has_phone_digits(text: &str) -> bool {
@@ -84,7 +168,7 @@ fn push_without_phones(scanned: &mut String, text: &str) {
     let mut done = 0;
     for run in DIGITS.find_iter(text).filter(|run| is_phone(run.as_str())) {
         scanned.push_str(&text[done..run.start()]);
-        scanned.push_str(PHONE);
+        scanned.push_str(if is_card(run.as_str()) { CARD } else { PHONE });
         done = run.end();
     }
     scanned.push_str(&text[done..]);
@@ -92,6 +176,21 @@ fn push_without_phones(scanned: &mut String, text: &str) {
 
 fn is_phone(run: &str) -> bool {
     has_phone_digits(run) && !run.split_whitespace().all(is_decimal)
+}
+
+/// 13 to 19 digits whose check digit is right: every second one from the end doubled, the digits' sum is full tens.
+fn is_card(run: &str) -> bool {
+    let digits: Vec<u32> = run.chars().filter_map(|sign| sign.to_digit(10)).collect();
+    let sum: u32 = digits
+        .iter()
+        .rev()
+        .enumerate()
+        .map(|(place, digit)| match (place % 2, digit * 2) {
+            (0, _) => *digit,
+            (_, doubled) => doubled / 10 + doubled % 10,
+        })
+        .sum();
+    (13..=19).contains(&digits.len()) && sum.is_multiple_of(10)
 }
 
 fn is_decimal(word: &str) -> bool {
@@ -118,6 +217,12 @@ mod tests {
             ("+49 30 / 1234 5678, or jane.doe+x@mail.example.com.", "[PHONE], or [EMAIL]."),
             ("5551234567 5559876543", "[PHONE]"),
             ("jürgen@bücher.example", "[EMAIL]"),
+            ("paid by 4111 1111 1111 1111, not 4111 1111 1111 1112", "paid by [CARD], not [PHONE]"),
+            ("378282246310005", "[CARD]"),
+            ("to DE89 3704 0044 0532 0130 00 today", "to [IBAN] today"),
+            ("gb82west12345698765432!", "[IBAN]!"),
+            ("from 192.168.7.20 or 10.0.0.1:8080.", "from [IP] or [IP]:8080."),
+            ("[2001:db8::8a2e:370:7334] ::1 fe80::", "[[IP]] [IP] [IP]"),
             (r#""a\u0040b.example" c%40d.example"#, r#""[EMAIL]" [EMAIL]"#),
             ("2026-01-02T03:04:05Z 555 123 4567", "2026-01-02T03:04:05Z [PHONE]"),
             (
@@ -143,6 +248,8 @@ mod tests {
             "1234.567890",
             "-0.000123456789",
             "21.500 22.500 23.500",
+            "at 20:36:20, in std::fmt, 1.2.3 and 300.1.1.1",
+            "AB12CDEF",
         ] {
             assert_eq!(scan(text), text);
         }
@@ -150,7 +257,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn scanning_twice_changes_nothing(text in "[ a-f0-9@.+()%T:Z-]{0,60}") {
+        fn scanning_twice_changes_nothing(text in "([ a-f0-9@.+()%T:Z-]|::|DE89370400440532013000|10.0.0.1){0,40}") {
             let once = scan(&text).into_owned();
             prop_assert_eq!(scan(&once), once.as_str());
         }

@@ -1,0 +1,36 @@
+//! The key of pseudonyms, given to the contracts by whoever runs them.
+
+use std::env;
+
+use anyhow::{Result, bail};
+use ingot_processor::contract::Contract;
+use ingot_processor::pseudonym::PseudonymKey;
+
+use super::{Usage, contracts};
+use crate::cli::Place;
+
+/// Holds the key itself, where a secret store puts it into the environment.
+const KEY_VARIABLE: &str = "INGOT_PSEUDONYM_KEY";
+
+/// The contracts of a command that writes, with the key; a missing or short one ends it before anything is read.
+pub(super) fn contracts_with_key(place: &Place) -> Result<Vec<Contract>> {
+    let mut contracts = contracts(&place.contracts)?;
+    let bytes = match &place.pseudonym_key_file {
+        Some(file) => match std::fs::read(file) {
+            Ok(bytes) => Some(bytes),
+            Err(error) => bail!(Usage(format!("--pseudonym-key-file {}: {error}", file.display()))),
+        },
+        None => env::var(KEY_VARIABLE).ok().map(String::into_bytes),
+    };
+    let key = match bytes.map(|bytes| PseudonymKey::new(&bytes)).transpose() {
+        Ok(key) => key,
+        Err(error) => bail!(Usage(error.to_string())),
+    };
+    for contract in &mut contracts {
+        contract.pseudonym_key.clone_from(&key);
+        if let Err(error) = contract.check_key() {
+            bail!(Usage(error.to_string()));
+        }
+    }
+    Ok(contracts)
+}
