@@ -88,7 +88,9 @@ fn scan_ibans(text: &str) -> Cow<'_, str> {
     IBANS.replace_all(text, |found: &Captures<'_>| {
         let candidate = &found[0];
         // Words may follow in the same groups: the longest beginning with right check digits counts.
-        let ends = (15..=candidate.len()).rev().filter(|end| candidate.is_char_boundary(*end));
+        let after = |end: usize| candidate.as_bytes().get(end);
+        let ends =
+            (15..=candidate.len()).rev().filter(|end| !after(*end).is_some_and(u8::is_ascii_alphanumeric));
         match ends.map(|end| candidate.split_at(end)).find(|(iban, _)| is_iban(iban)) {
             Some((_, rest)) => format!("{IBAN}{rest}"),
             None => candidate.to_owned(),
@@ -117,7 +119,12 @@ fn scan_ips(text: &str) -> Cow<'_, str> {
         let candidate = found[0].trim_end_matches(['.', ':']);
         let whole =
             &found[0][..candidate.len() + if found[0][candidate.len()..].starts_with("::") { 2 } else { 0 }];
-        let is_ip = whole.bytes().any(|byte| byte.is_ascii_hexdigit()) && whole.parse::<IpAddr>().is_ok();
+        // `std::fmt` is no address: letters of a word beside it.
+        let (start, end) = found.get(0).map_or((0, 0), |found| (found.start(), found.start() + whole.len()));
+        let in_word =
+            text[..start].ends_with(char::is_alphanumeric) || text[end..].starts_with(char::is_alphanumeric);
+        let is_ip =
+            !in_word && whole.bytes().any(|byte| byte.is_ascii_hexdigit()) && whole.parse::<IpAddr>().is_ok();
         if is_ip { format!("{IP}{}", &found[0][whole.len()..]) } else { found[0].to_owned() }
     })
 }
