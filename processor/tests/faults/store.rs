@@ -6,8 +6,8 @@
 use std::fmt;
 use std::future::Future;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -23,6 +23,8 @@ use object_store::{
 
 /// How long a slow answer takes.
 const SLOW: Duration = Duration::from_millis(20);
+/// How long an answer takes at most where a pace is set, in microseconds.
+const PACE_US_MAX: u64 = 4_000;
 
 /// What happens to an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,6 +87,8 @@ pub struct FaultyStore(Arc<State>);
 struct State {
     inner: InMemory,
     plan: Option<Plan>,
+    /// Every operation takes a while of its own, so that several processors meet in ever other places.
+    pace: Option<Mutex<fastrand::Rng>>,
     all: AtomicUsize,
     writes: AtomicUsize,
     dead: AtomicBool,
@@ -98,10 +102,11 @@ enum Kind {
 }
 
 impl FaultyStore {
-    pub fn new(inner: InMemory, plan: Option<Plan>) -> Self {
+    pub fn new(inner: InMemory, plan: Option<Plan>, pace_seed: Option<u64>) -> Self {
+        let pace = pace_seed.map(|seed| Mutex::new(fastrand::Rng::with_seed(seed)));
         let (all, writes) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let (dead, struck) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self(Arc::new(State { inner, plan, all, writes, dead, struck }))
+        Self(Arc::new(State { inner, plan, pace, all, writes, dead, struck }))
     }
 
     /// Operations asked for, and those of them that write.
@@ -141,6 +146,10 @@ impl State {
         path: &str,
         operation: impl Future<Output = Result<T>> + Send,
     ) -> Result<T> {
+        if let Some(pace) = &self.pace {
+            let us = pace.lock().unwrap().u64(..PACE_US_MAX);
+            tokio::time::sleep(Duration::from_micros(us)).await;
+        }
         match self.turn(kind, path)? {
             None => operation.await,
             Some(Fault::Delay) => {
