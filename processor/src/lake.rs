@@ -208,7 +208,8 @@ impl Lake {
     pub(crate) async fn has_table(&self, path: &str) -> Result<bool, LakeError> {
         let log = format!("{path}/_delta_log");
         let first = self.store.list(Some(&Path::from(log.as_str()))).try_next().await;
-        let listed = first.map_err(|source| LakeError::Store { operation: "looking for", key: log, source })?;
+        let listed =
+            first.map_err(|source| LakeError::Store { operation: "looking for", key: log, source })?;
         Ok(listed.is_some())
     }
 

@@ -10,16 +10,16 @@ use ingot_agent::{Batch, Drop, Quality, Reading};
 use ingot_processor::bronze::BronzeKey;
 use ingot_processor::check::Checker;
 use ingot_processor::contract::Contract;
+use ingot_processor::gold;
 use ingot_processor::lake::Lake;
 use ingot_processor::promote::{Candidate, promote};
 use ingot_processor::query::lake_session;
 use ingot_processor::run::run;
-use ingot_processor::gold;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
-use crate::store::{FaultyStore, Plan};
+use crate::store::{FaultyStore, Harm, Plan};
 
 /// Objects in a group of the undisturbed run.
 const GROUP: usize = 3;
@@ -74,9 +74,11 @@ pub async fn bronze() -> InMemory {
         format!("bronze/sensor_readings/dt=2026-01-0{day}/gateway=gw-1/0000000000000007-{seq:010}.ingot")
     };
     let next_day = DAY_MS + 86_400_000;
-    let damaged: Vec<u8> = frame(4, 40, next_day).into_iter().enumerate().map(|(at, byte)| {
-        if at == 20 { byte ^ 1 } else { byte }
-    }).collect();
+    let damaged: Vec<u8> = frame(4, 40, next_day)
+        .into_iter()
+        .enumerate()
+        .map(|(at, byte)| if at == 20 { byte ^ 1 } else { byte })
+        .collect();
     let orders = |name: &str| format!("bronze/orders/{name}");
     let header = "order_id,status,amount,currency,created_at\n";
     for (key, bytes) in [
@@ -85,11 +87,31 @@ pub async fn bronze() -> InMemory {
         (sensors(2, 3), [frame(3, 12, next_day), frame(3, 6, DAY_MS)].concat()),
         (sensors(2, 4), [damaged, frame(5, 18, next_day)].concat()),
         (sensors(2, 9), frame(9, 0, DAY_MS)),
-        (orders("dt=2026-01-01/a.ndjson"), (order("A1", "paid", 1_999, 1, 9) + &order("A2", "lost", 500, 1, 9) + &order("A3", "pending", 700, 2, 9)).into_bytes()),
-        (orders("dt=2026-01-01/b.ndjson"), (order("A1", "shipped", 1_999, 1, 12) + &order("TEST1", "paid", 1, 1, 1)).into_bytes()),
-        (orders("dt=2026-01-02/c.ndjson"), (order("A3", "paid", 700, 2, 10) + "{\"order_id\":\n" + &order("A1", "pending", 1_999, 1, 8)).into_bytes()),
-        (orders("dt=2026-01-02/d e+f%.csv"), format!("{header}B1,paid,12.50,EUR,2026-01-02T08:00:00Z\nB2,paid,x,EUR,2026-01-02T08:00:00Z\n").into_bytes()),
-        (orders("dt=2026-01-02/g.ndjson"), (order("A3", "paid", 700, 2, 10) + &order("A1", "delivered", 1_999, 1, 15)).into_bytes()),
+        (
+            orders("dt=2026-01-01/a.ndjson"),
+            (order("A1", "paid", 1_999, 1, 9)
+                + &order("A2", "lost", 500, 1, 9)
+                + &order("A3", "pending", 700, 2, 9))
+                .into_bytes(),
+        ),
+        (
+            orders("dt=2026-01-01/b.ndjson"),
+            (order("A1", "shipped", 1_999, 1, 12) + &order("TEST1", "paid", 1, 1, 1)).into_bytes(),
+        ),
+        (
+            orders("dt=2026-01-02/c.ndjson"),
+            (order("A3", "paid", 700, 2, 10) + "{\"order_id\":\n" + &order("A1", "pending", 1_999, 1, 8))
+                .into_bytes(),
+        ),
+        (
+            orders("dt=2026-01-02/d e+f%.csv"),
+            format!("{header}B1,paid,12.50,EUR,2026-01-02T08:00:00Z\nB2,paid,x,EUR,2026-01-02T08:00:00Z\n")
+                .into_bytes(),
+        ),
+        (
+            orders("dt=2026-01-02/g.ndjson"),
+            (order("A3", "paid", 700, 2, 10) + &order("A1", "delivered", 1_999, 1, 15)).into_bytes(),
+        ),
         ("bronze/people/a.csv".to_owned(), b"name\n".to_vec()),
     ] {
         store.put(&Path::parse(key).unwrap(), bytes.into()).await.unwrap();
@@ -99,12 +121,12 @@ pub async fn bronze() -> InMemory {
 
 /// A lake over a store; each time under a name of its own, as another process would have.
 pub fn over(store: &InMemory, plan: Option<Plan>) -> (Lake, FaultyStore) {
-    process(FaultyStore::new(store.clone(), plan, None))
+    process(FaultyStore::new(store.clone(), plan.map_or(Harm::None, Harm::Once), None))
 }
 
 /// The same, where every operation takes a while of its own.
-pub fn paced_over(store: &InMemory, plan: Option<Plan>, seed: u64) -> (Lake, FaultyStore) {
-    process(FaultyStore::new(store.clone(), plan, Some(seed)))
+pub fn paced_over(store: &InMemory, harm: Harm, seed: u64) -> Lake {
+    process(FaultyStore::new(store.clone(), harm, Some(seed))).0
 }
 
 fn process(store: FaultyStore) -> (Lake, FaultyStore) {
@@ -125,7 +147,7 @@ pub async fn emptied(store: &InMemory) {
 pub type Stopped = Box<dyn std::error::Error + Send + Sync>;
 
 /// The objects of each dataset, in the order in which they were written.
-async fn candidates(lake: &Lake, contract: &Contract) -> Result<Vec<Candidate>, Stopped> {
+pub async fn candidates(lake: &Lake, contract: &Contract) -> Result<Vec<Candidate>, Stopped> {
     let mut objects = lake.list_bronze().await?;
     objects.sort_by_key(|object| object.modified_ms);
     let key = |key: &str| BronzeKey::parse(key, |name| name == contract.dataset).ok();
@@ -141,7 +163,7 @@ pub async fn work(lake: &Lake, contracts: &[Contract]) -> Result<(), Stopped> {
     finish(lake, contracts).await
 }
 
-/// The same objects again, some of them twice, in another order and other groups.
+/// The same objects again, some of them twice, also in one group, in another order and other groups.
 pub async fn redeliver(lake: &Lake, contracts: &[Contract], seed: u64) -> Result<(), Stopped> {
     let mut rng = fastrand::Rng::with_seed(seed);
     for contract in contracts {
@@ -149,7 +171,6 @@ pub async fn redeliver(lake: &Lake, contracts: &[Contract], seed: u64) -> Result
         let again: Vec<_> = waiting.iter().filter(|_| rng.bool()).cloned().collect();
         waiting.extend(again);
         rng.shuffle(&mut waiting);
-        // Two copies of an object in one group: a queue gives the message once, so the group has it once.
         let mut groups: Vec<Vec<Candidate>> = Vec::new();
         let mut left = 0;
         for candidate in waiting {
@@ -158,10 +179,7 @@ pub async fn redeliver(lake: &Lake, contracts: &[Contract], seed: u64) -> Result
                 left = rng.usize(1..=5);
             }
             left -= 1;
-            let group = groups.last_mut().unwrap();
-            if group.iter().all(|other| other.object != candidate.object) {
-                group.push(candidate);
-            }
+            groups.last_mut().unwrap().push(candidate);
         }
         promote_in(lake, contract, groups.iter().map(Vec::as_slice)).await?;
     }

@@ -24,7 +24,7 @@ use object_store::{
 /// How long a slow answer takes.
 const SLOW: Duration = Duration::from_millis(20);
 /// How long an answer takes at most where a pace is set, in microseconds.
-const PACE_US_MAX: u64 = 4_000;
+const PACE_US_MAX: u64 = 2_000;
 
 /// What happens to an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,17 +47,29 @@ pub enum Fault {
     Delay,
 }
 
+/// The faults of a storm.
+const STORM: [Fault; 8] = [
+    Fault::Unavailable(500),
+    Fault::Unavailable(503),
+    Fault::Timeout,
+    Fault::AnswerLost,
+    Fault::Refused(409),
+    Fault::Refused(412),
+    Fault::RefusedAfter,
+    Fault::Delay,
+];
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cut => f.write_str("killed before"),
             Self::CutAfter => f.write_str("killed after"),
-            Self::Unavailable(status) => write!(f, "{status}"),
-            Self::Timeout => f.write_str("timeout"),
-            Self::AnswerLost => f.write_str("500, but done"),
-            Self::Refused(status) => write!(f, "{status}"),
-            Self::RefusedAfter => f.write_str("412, but done"),
-            Self::Delay => f.write_str("delay"),
+            Self::Unavailable(status) => write!(f, "{status} at"),
+            Self::Timeout => f.write_str("timeout at"),
+            Self::AnswerLost => f.write_str("done, but 500 at"),
+            Self::Refused(status) => write!(f, "{status} at"),
+            Self::RefusedAfter => f.write_str("done, but 412 at"),
+            Self::Delay => f.write_str("delay at"),
         }
     }
 }
@@ -79,14 +91,28 @@ pub struct Plan {
     pub fault: Fault,
 }
 
-/// A store in memory, a plan of harm, and the count of what was asked.
+/// What harm is done.
+#[derive(Debug)]
+pub enum Harm {
+    None,
+    /// Once.
+    Once(Plan),
+    /// To one of so many operations, with whatever fault but death, as the seed will have it.
+    Storm {
+        one_in: u32,
+        seed: u64,
+    },
+}
+
+/// A store in memory, the harm it does, and the count of what was asked.
 #[derive(Clone, Debug)]
 pub struct FaultyStore(Arc<State>);
 
 #[derive(Debug)]
 struct State {
     inner: InMemory,
-    plan: Option<Plan>,
+    harm: Harm,
+    storm: Mutex<fastrand::Rng>,
     /// Every operation takes a while of its own, so that several processors meet in ever other places.
     pace: Option<Mutex<fastrand::Rng>>,
     all: AtomicUsize,
@@ -102,11 +128,13 @@ enum Kind {
 }
 
 impl FaultyStore {
-    pub fn new(inner: InMemory, plan: Option<Plan>, pace_seed: Option<u64>) -> Self {
+    pub fn new(inner: InMemory, harm: Harm, pace_seed: Option<u64>) -> Self {
         let pace = pace_seed.map(|seed| Mutex::new(fastrand::Rng::with_seed(seed)));
+        let seed = if let Harm::Storm { seed, .. } = harm { seed } else { 0 };
+        let storm = Mutex::new(fastrand::Rng::with_seed(seed));
         let (all, writes) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let (dead, struck) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self(Arc::new(State { inner, plan, pace, all, writes, dead, struck }))
+        Self(Arc::new(State { inner, harm, storm, pace, all, writes, dead, struck }))
     }
 
     /// Operations asked for, and those of them that write.
@@ -128,7 +156,11 @@ impl State {
         }
         let all = self.all.fetch_add(1, Ordering::SeqCst);
         let write = if kind == Kind::Write { Some(self.writes.fetch_add(1, Ordering::SeqCst)) } else { None };
-        let Some(plan) = self.plan else { return Ok(None) };
+        let plan = match self.harm {
+            Harm::None => return Ok(None),
+            Harm::Once(plan) => plan,
+            Harm::Storm { one_in, .. } => return Ok(self.struck_in_storm(one_in)),
+        };
         let turn = if plan.counted == Counted::All { Some(all) } else { write };
         if turn != Some(plan.at) || self.struck.swap(true, Ordering::SeqCst) {
             return Ok(None);
@@ -137,6 +169,12 @@ impl State {
             self.dead.store(true, Ordering::SeqCst);
         }
         Ok(Some(plan.fault))
+    }
+
+    fn struck_in_storm(&self, one_in: u32) -> Option<Fault> {
+        let mut rng = self.storm.lock().unwrap();
+        let fault = *rng.choice(&STORM).unwrap();
+        (rng.u32(..one_in) == 0).then_some(fault)
     }
 
     /// Does the operation, or not, and answers, or not.

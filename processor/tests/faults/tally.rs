@@ -30,7 +30,8 @@ impl Tally {
         let kept = |rows: &[String]| rows.iter().filter(|row| is_kept(row)).count();
         let line = self.0.entry(fault.to_owned()).or_default();
         line.trials += 1;
-        line.rows += expected.iter().filter(|(table, _)| is_kept(table)).map(|(_, rows)| rows.len()).sum::<usize>();
+        line.rows +=
+            expected.iter().filter(|(table, _)| is_kept(table)).map(|(_, rows)| rows.len()).sum::<usize>();
         line.lost += kept(&missing);
         line.duplicated += kept(&surplus);
         line.other += missing.len() + surplus.len() - kept(&missing) - kept(&surplus);
