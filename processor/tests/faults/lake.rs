@@ -197,15 +197,15 @@ async fn promote_in<'a>(
         if let Some((_, error)) = promote(lake, &checker, group, now_ms).await?.failed.into_iter().next() {
             return Err(error.into());
         }
-        if done % 2 == 0 {
+        if done.is_multiple_of(2) {
             gold::refresh(lake, contract).await?;
         }
     }
     Ok(())
 }
 
-/// An ordinary run, which finds nothing left to promote.
-async fn finish(lake: &Lake, contracts: &[Contract]) -> Result<(), Stopped> {
+/// An ordinary run: it promotes what the ledger does not have.
+pub async fn finish(lake: &Lake, contracts: &[Contract]) -> Result<(), Stopped> {
     let report = run(lake, contracts, |_, _| {}).await?;
     match report.failed.into_iter().next() {
         Some((what, why)) => Err(format!("{what}: {why}").into()),

@@ -25,8 +25,11 @@ async fn alone(bronze: &InMemory) -> (Rows, usize) {
 /// One processor's part. Every second one takes the objects in order, as a `run` does; so they meet at each of them.
 async fn process(inner: InMemory, harm: Harm, seed: u64) -> bool {
     let (lake, contracts) = (paced_over(&inner, harm, seed), contracts());
-    let done =
-        if seed % 2 == 0 { work(&lake, &contracts).await } else { redeliver(&lake, &contracts, seed).await };
+    let done = if seed.is_multiple_of(2) {
+        work(&lake, &contracts).await
+    } else {
+        redeliver(&lake, &contracts, seed).await
+    };
     done.is_ok()
 }
 

@@ -67,7 +67,7 @@ async fn upkeep_killed_at_every_write_changes_no_row() {
             assert!(store.has_struck());
             let (lake, _) = over(&cut, None);
             // By turns, what a reader finds now, and what the next upkeep leaves.
-            let is_finished = at % 2 == 0;
+            let is_finished = at.is_multiple_of(2);
             if is_finished {
                 upkeep(&lake).await.unwrap();
             }

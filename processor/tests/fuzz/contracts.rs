@@ -38,7 +38,7 @@ fn any_text_is_a_contract_or_a_list_of_problems() {
                 Ok(_) => contracts += 1,
                 Err(errors) => assert!(!errors.to_string().trim().is_empty()),
             }
-            if trial % LINTED_EVERY == 0 {
+            if trial.is_multiple_of(LINTED_EVERY) {
                 let problems = runtime.block_on(lint(&text, None));
                 assert!(parsed.is_ok() || !problems.is_empty(), "no contract, and nothing wrong with it");
             }

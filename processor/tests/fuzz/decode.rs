@@ -104,7 +104,7 @@ fn every_row_of_any_bytes_is_accepted_or_discarded_and_lands() {
             let of_dataset = |checker: &&Checker| checker.contract().dataset == key.dataset;
             let checker = checkers.iter().find(of_dataset).unwrap();
             let decoded = decoded(&key, checker.contract(), bytes);
-            if trial % EXAMINED_EVERY == 0 {
+            if trial.is_multiple_of(EXAMINED_EVERY) {
                 assert_eq!(examined(checker, &key, bytes), decoded);
                 rows += decoded;
                 if promoted < PROMOTED_MAX {
