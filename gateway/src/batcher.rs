@@ -1,7 +1,7 @@
 //! Samples to sealed frames: the clock's word on each, range check, the open batch, and the hand-over
 //! to the spool.
 //!
-//! One batch is open at a time. It is sealed at `frame_bytes_max`, when its oldest reading is
+//! One batch is open at a time, and one more for channels with priority (module `batches`). It is sealed at `frame_bytes_max`, when its oldest reading is
 //! `age_ms_max` old, when its tables are full, when the clock is set or stepped, and at the end. A sealed
 //! frame is never cut again: the spool takes it, or the batcher waits and with it the sources (a full or
 //! failing disk is back pressure). What is in the open batch and in the sources' queue is lost by
@@ -12,6 +12,7 @@
 //! the tables are cleared (more than [`SERIES_MAX`] series or [`DEVICES_MAX`] devices since the last
 //! time) or the clock is set.
 
+mod batches;
 mod counted;
 mod open;
 mod store;
@@ -21,20 +22,23 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ingot_agent::{DeclareError, Drop};
+use ingot_agent::{DeclareError, Drop, Quality};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, sleep_until};
 
 use crate::clock::{Clock, News};
 use crate::config::BatchConfig;
+use crate::contract_update::trial::TrialCount;
+use crate::contract_update::{Ranges, Trial};
 use crate::health::Sealing;
 use crate::phase::Phase;
 use crate::range::RangeTable;
-use crate::source::Chunk;
-use crate::spool::Spool;
+use crate::source::{Chunk, Sample};
+use crate::spool::{Class, Classes};
 
+use batches::{Batches, run_of_its_own};
 use counted::Counted;
-use open::{Open, Refusal};
+use open::Refusal;
 use undated::Undated;
 
 pub use counted::COUNTED_DEVICES_MAX;
@@ -50,7 +54,7 @@ pub struct Judging {
     /// When a batch is sealed.
     pub batch: BatchConfig,
     /// What is known of the channels.
-    pub range: RangeTable,
+    pub ranges: Ranges,
 }
 
 /// Seals what sources offer; see [`Batcher::run`].
@@ -59,12 +63,10 @@ pub struct Batcher {
     state_dir: PathBuf,
     config: BatchConfig,
     range: RangeTable,
-    spool: Arc<Spool>,
+    trial: Option<Trial>,
+    spool: Arc<Classes>,
     clock: Clock,
-    /// Readings on the wall clock, for the spool.
-    dated: Open,
-    /// Readings taken while the clock is not set, for `undated`; `None` while it is.
-    unset: Option<Open>,
+    batches: Batches,
     undated: Undated,
     counted: Counted,
     done: Sealing,
@@ -81,22 +83,54 @@ impl Batcher {
         (gateway, boot): (&str, u64),
         config: BatchConfig,
         range: RangeTable,
-        (spool, undated): (Arc<Spool>, Undated),
+        (spool, undated): (Arc<Classes>, Undated),
         (clock, state_dir): (Clock, PathBuf),
     ) -> Result<Self, DeclareError> {
         Ok(Self {
             gateway: gateway.into(),
             config,
             range,
+            trial: None,
             spool,
             clock,
-            dated: Open::new(gateway, boot)?,
-            unset: None,
+            batches: Batches::new(gateway, boot)?,
             undated,
             counted: Counted::new(state_dir.clone(), boot),
             state_dir,
             done: Sealing::default(),
         })
+    }
+
+    /// Readings of these channels are sealed apart and go first. Takes room as [`Batcher::new`] does.
+    pub fn with_priority(mut self, channels: &[String]) -> Self {
+        let run = || run_of_its_own(&self.gateway, &self.state_dir).map(|(open, _)| open);
+        self.batches.prefer(channels, run);
+        self
+    }
+
+    /// The ranges are on trial from the start.
+    pub fn with_trial(mut self, trial: Option<Trial>) -> Self {
+        self.done.trial.trial = trial.as_ref().map_or(0, |trial| trial.number);
+        self.trial = trial;
+        self
+    }
+
+    fn judge_by(&mut self, Judging { batch, ranges: Ranges { range, trial } }: Judging) {
+        let number = trial.as_ref().map_or(0, |trial| trial.number);
+        if number != self.done.trial.trial {
+            self.done.trial = TrialCount { trial: number, ..TrialCount::default() };
+        }
+        (self.config, self.range, self.trial) = (batch, range, trial);
+    }
+
+    /// Holds a reading against the ranges on trial and against those before them.
+    fn count_trial(&mut self, sample: &Sample) {
+        let Some(trial) = self.trial.as_ref().filter(|_| !sample.quality.contains(Quality::MISSING)) else {
+            return;
+        };
+        let out = |table: &RangeTable| table.is_out(&sample.channel, sample.value);
+        self.done.trial.readings += 1;
+        self.done.trial.newly_out += u64::from(out(&self.range) && !out(&trial.former));
     }
 
     /// Takes chunks until all sources are gone, then seals the rest. Blocks its thread on the disk.
@@ -114,19 +148,25 @@ impl Batcher {
         self.look(&mut phase).await;
         loop {
             live.send_replace(self.done);
-            let due = self.open().since.map(|since| since + self.age_max());
+            let due = self.batches.oldest().map(|(since, _)| since + self.age_max());
             let dates = self.undated.has_dates();
             tokio::select! {
                 chunk = chunks.recv() => match chunk {
-                    Some(chunk) => self.take(chunk, &mut phase).await,
+                    Some(chunk) => {
+                        // What came after new judging was given is judged by it.
+                        if judging.has_changed().unwrap_or(false) {
+                            self.judge_by(judging.borrow_and_update().clone());
+                        }
+                        self.take(chunk, &mut phase).await;
+                    }
                     None => break,
                 },
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                     self.look(&mut phase).await;
-                    self.seal(&mut phase).await;
+                    self.seal_aged(&mut phase).await;
                 }
                 Ok(()) = judging.changed() => {
-                    Judging { batch: self.config, range: self.range } = judging.borrow_and_update().clone();
+                    self.judge_by(judging.borrow_and_update().clone());
                 }
                 _ = clock_look.tick() => self.look(&mut phase).await,
                 () = std::future::ready(()), if dates => self.pass_on_dated(&mut phase).await,
@@ -141,8 +181,8 @@ impl Batcher {
     async fn end(&mut self, phase: &mut watch::Receiver<Phase>) {
         self.look(phase).await;
         // Storing the last frame may drop older ones from a full disk: their count needs a frame, too.
-        while self.open().since.is_some() {
-            self.seal(phase).await;
+        while self.batches.oldest().is_some() {
+            self.seal_all(phase).await;
         }
         while self.undated.has_dates()
             && phase.borrow().deadline().is_none_or(|deadline| Instant::now() < deadline)
@@ -157,33 +197,40 @@ impl Batcher {
         let offered = (chunk.samples.len() as u64).saturating_add(chunk.drops.total());
         self.done.produced = self.done.produced.saturating_add(offered);
         for cause in Drop::ALL {
-            self.give_up(cause, chunk.drops.get(cause));
+            self.give_up(Class::Ordinary, cause, chunk.drops.get(cause));
         }
         for sample in &chunk.samples {
             let (boot, seq) = sample.boot_seq.unwrap_or_else(|| self.counted.next(&sample.device));
+            let class = self.batches.class_of(&sample.channel);
             let refused = loop {
-                let open = self.unset.as_mut().unwrap_or(&mut self.dated);
-                let refused = match open.push(sample, (boot, seq), &self.range) {
+                let refused = match self.batches.open(class).push(sample, (boot, seq), &self.range) {
                     Ok(()) => break None,
                     Err(Refusal::Drop(cause)) => break Some(cause),
                     Err(refused) => refused,
                 };
-                self.seal(phase).await;
+                self.seal(class, phase).await;
                 if matches!(refused, Refusal::TablesFull) {
-                    self.open().clear_tables();
+                    self.batches.open(class).clear_tables();
                 }
             };
-            if let Some(cause) = refused {
-                self.give_up(cause, 1);
+            match refused {
+                Some(cause) => self.give_up(class, cause, 1),
+                None => self.count_trial(sample),
             }
-            if self.open().bytes() >= self.config.frame_bytes_max {
-                self.seal(phase).await;
+            if self.batches.open(class).bytes() >= self.config.frame_bytes_max {
+                self.seal(class, phase).await;
             }
         }
         // The age limit holds under a steady stream of chunks, too.
+        self.seal_aged(phase).await;
+    }
+
+    async fn seal_aged(&mut self, phase: &mut watch::Receiver<Phase>) {
         let age_max = self.age_max();
-        if self.open().since.is_some_and(|since| since.elapsed() >= age_max) {
-            self.seal(phase).await;
+        while let Some((since, class)) = self.batches.oldest()
+            && since.elapsed() >= age_max
+        {
+            self.seal(class, phase).await;
         }
     }
 
@@ -191,35 +238,30 @@ impl Batcher {
     /// all that the gateway stamped in a frame is off by the same amount as the frame's own time.
     async fn look(&mut self, phase: &mut watch::Receiver<Phase>) {
         let news = self.clock.look();
-        if news != News::Same && self.open().since.is_some() {
-            self.seal(phase).await;
+        if news != News::Same {
+            self.seal_all(phase).await;
         }
         self.done.clock_set = self.clock.judge().booted_ms().is_some();
         self.done.clock_steps = self.clock.judge().steps();
         self.done.clock_step_ms = self.clock.judge().step_ms();
         let Some(booted_ms) = self.clock.judge().booted_ms() else {
-            if self.unset.is_none() {
-                self.unset = self.undated.start_run(&self.gateway, &self.state_dir);
+            if self.batches.unset.is_none() {
+                self.batches.unset = self.undated.start_run(&self.gateway, &self.state_dir);
             }
             return;
         };
-        self.unset = None;
-        self.dated.booted_ms = Some(booted_ms);
+        self.batches.clock_is_set(booted_ms);
         self.undated.clock_is_set(booted_ms, self.clock.last().wall_ms);
-    }
-
-    /// The batch that takes readings now.
-    fn open(&mut self) -> &mut Open {
-        self.unset.as_mut().unwrap_or(&mut self.dated)
     }
 
     fn age_max(&self) -> Duration {
         Duration::from_millis(self.config.age_ms_max)
     }
 
-    fn give_up(&mut self, cause: Drop, readings: u64) {
+    /// Counts readings given up, in the header of the class's next frame.
+    fn give_up(&mut self, class: Class, cause: Drop, readings: u64) {
         if readings > 0 {
-            self.open().count_drop(cause, readings);
+            self.batches.open(class).count_drop(cause, readings);
             self.done.dropped.add(cause, readings);
         }
     }

@@ -13,8 +13,9 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 use crate::clock::ClockConfig;
+use crate::contract_update::UpdatesConfig;
 use crate::health::server::Listen;
-use crate::range::RangeTable;
+use crate::range::{RangePolicy, RangeTable};
 use crate::source::i2c::I2cConfig;
 use crate::source::modbus::ModbusConfig;
 use crate::source::mqtt::MqttSourceConfig;
@@ -39,12 +40,18 @@ pub struct Config {
     pub sources: Vec<SourceConfig>,
     /// What is known of the channels.
     pub range: RangeTable,
+    /// What happens outside the ranges.
+    pub range_policy: RangePolicy,
+    /// Contracts that are pushed, over MQTT only; `None`: nobody may.
+    pub contract_updates: Option<UpdatesConfig>,
     /// When a batch is sealed.
     pub batch: BatchConfig,
     /// How to know that the clock is set.
     pub clock: ClockConfig,
     /// Where frames wait.
     pub spool: SpoolConfig,
+    /// Channels whose readings are sent first and given up last.
+    pub priority_channels: Vec<String>,
     /// Where frames go.
     pub uplink: UplinkConfig,
     /// How long to wait after a failure there.
@@ -163,16 +170,16 @@ impl Config {
 
     /// The settings as they take effect, defaults filled in; names of files, never their content.
     pub fn effective(&self) -> String {
-        let Self { name, drain_ms_max, sources, range, batch, clock, spool, uplink, backoff, health, .. } =
-            self;
+        let Self { name, drain_ms_max, sources, range, batch, clock, spool, .. } = self;
+        let Self { priority_channels, uplink, backoff, health, contract_updates, .. } = self;
         #[cfg(feature = "aws")]
         let bulk = self.bulk.as_ref().map(|bulk| format!("uplink bulk: {bulk:?}\n")).unwrap_or_default();
         #[cfg(not(feature = "aws"))]
         let bulk = "";
         let sources: Vec<_> = sources.iter().map(|source| format!("source: {source:?}\n")).collect();
         format!(
-            "name: {name}\ndrain_ms_max: {drain_ms_max}\n{}range: {} channels\nbatch: {batch:?}\nclock: {clock:?}\n\
-             spool: {spool:?}\nuplink: {uplink:?}\nuplink backoff: {backoff:?}\n{bulk}health: {health:?}\n",
+            "name: {name}\ndrain_ms_max: {drain_ms_max}\n{}range: {} channels\npushed contracts: {contract_updates:?}\nbatch: {batch:?}\nclock: {clock:?}\n\
+             spool: {spool:?}\npriority channels: {priority_channels:?}\nuplink: {uplink:?}\nuplink backoff: {backoff:?}\n{bulk}health: {health:?}\n",
             sources.concat(),
             range.len(),
         )

@@ -148,7 +148,8 @@ async fn uplink(report: &mut Report, config: &Config, now_s: u64, running: bool,
             if let Some(tls) = &mqtt.tls {
                 certificates::check(report, tls, &mqtt.client_id, now_s);
             }
-            link::check(report, mqtt, &config.name, running, publish).await;
+            let topic = config.contract_updates.as_ref().map(|updates| updates.topic.as_str());
+            link::check(report, mqtt, (&config.name, topic), running, publish).await;
         }
     }
 }

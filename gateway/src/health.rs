@@ -18,12 +18,13 @@ use ingot_agent::Drop;
 use serde::Serialize;
 use tokio::time::Instant;
 
+use crate::contract_update::trial::TrialCount;
 use crate::drops::Drops;
 use crate::spool::{Recovered, SpoolState};
 
 pub use beat::Beat;
 pub use live::Live;
-pub use snapshot::Snapshot;
+pub use snapshot::{ContractSnapshot, Snapshot};
 
 /// The batcher's counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub struct Sealing {
     pub produced: u64,
     /// Readings given up, by cause; `spool_full` are readings that were sealed before.
     pub dropped: Drops,
+    /// Of these, readings of priority channels that were sealed before.
+    pub priority_dropped: u64,
     /// Frames handed to the spool.
     pub frames: u64,
     /// Readings in them.
@@ -52,6 +55,8 @@ pub struct Sealing {
     pub clock_steps: u64,
     /// The size of the last step, in milliseconds; below 0: backwards.
     pub clock_step_ms: i64,
+    /// The contract on trial, if there is one.
+    pub trial: TrialCount,
 }
 
 /// The uplink's counts.

@@ -15,6 +15,7 @@ pub mod batcher;
 pub mod certificate;
 pub mod clock;
 pub mod config;
+pub mod contract_update;
 pub mod doctor;
 pub mod drops;
 pub mod health;

@@ -236,7 +236,7 @@ mod tests {
             live_lag_ms_max: 30_000,
         };
         let undated = SpoolConfig { dir: dir.path().join("undated"), ..spool.clone() };
-        let [spool, undated] = [spool, undated].map(|config| Arc::new(Spool::open(config).unwrap().0));
+        let [spool, undated] = [spool, undated].map(|config| Arc::new(Spool::open(config).unwrap().0.into()));
         let live = Arc::new(Live::new(("gw", 1), (spool, undated), Recovered::default()));
         let path = dir.path().join("notify");
         let manager = UnixDatagram::bind(&path).unwrap();

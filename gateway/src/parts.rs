@@ -7,7 +7,7 @@ mod spools;
 
 use std::future::Future;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -21,12 +21,14 @@ use crate::batcher::undated::Undated;
 use crate::batcher::{Batcher, Judging};
 use crate::clock::Clock;
 use crate::config::{Config, UplinkConfig};
+use crate::contract_update::{self, Ranges, Settings, Updates};
 use crate::health::{Live, Sealing, Sending};
 use crate::phase::Phase;
 use crate::source::{CHUNKS_MAX, Input, Sources};
-use crate::spool::Spool;
+use crate::spool::Classes;
 #[cfg(feature = "aws")]
 use crate::uplink::bulk::{S3, WithBulk};
+use crate::uplink::inbox::Inbox;
 use crate::uplink::lake::Lake;
 use crate::uplink::mqtt::Mqtt;
 use crate::uplink::{self, BackoffConfig};
@@ -36,6 +38,9 @@ pub(crate) use spools::Spools;
 /// The open batch is built on its thread's stack before it moves to the heap.
 const BATCHER_STACK_BYTES: usize = 16 << 20;
 
+/// Pushed contracts that wait; the newest tells all.
+const CONTRACTS_WAITING_MAX: usize = 2;
+
 /// Sources, batcher, uplink and the spools' syncer, at work.
 pub(crate) struct Parts {
     sources: Sources,
@@ -43,9 +48,12 @@ pub(crate) struct Parts {
     batcher_phase: watch::Sender<Phase>,
     batcher: JoinHandle<Result<Sealing, RunError>>,
     uplink: RunningUplink,
+    updates: Arc<Mutex<Updates>>,
+    updater: JoinHandle<()>,
+    inbox: Inbox,
     syncer: JoinHandle<()>,
     syncing: oneshot::Sender<()>,
-    spool: Arc<Spool>,
+    spool: Arc<Classes>,
     live: Arc<Live>,
 }
 
@@ -60,27 +68,50 @@ impl Parts {
     ) -> Result<Self, RunError> {
         let (chunks, received) = mpsc::channel(CHUNKS_MAX);
         let sources = Sources::start(&config.sources, inputs, chunks)?;
-        let judging =
-            watch::Sender::new(Judging { batch: config.batch.clone(), range: config.range.clone() });
+        let updates = Updates::open(&config.spool.dir, settings(config), std::time::Instant::now());
+        let judging = watch::Sender::new(Judging { batch: config.batch.clone(), ranges: updates.ranges() });
         let (batcher_phase, phases) = watch::channel(Phase::Running);
         let batcher = {
             let (judging, live) = (judging.subscribe(), Arc::clone(&live));
             let (name, state_dir) = (config.name.clone(), config.spool.dir.clone());
+            let priority_channels = config.priority_channels.clone();
             let (spool, clock) = (Arc::clone(&spools.sent), config.clock.clone());
             batcher_thread(Handle::current(), move || {
-                let Judging { batch, range } = judging.borrow().clone();
+                let Judging { batch, ranges: Ranges { range, trial } } = judging.borrow().clone();
                 let clock = (Clock::system(&clock, &state_dir), state_dir);
                 let batcher = Batcher::new((&name, boot), batch, range, (spool, undated), clock)?;
+                let batcher = batcher.with_priority(&priority_channels).with_trial(trial);
                 let counts = live.sealing.clone();
                 Ok(async move { live.batcher.beside(batcher.run(received, phases, judging, counts)).await })
             })?
         };
         let spool = Arc::clone(&spools.sent);
-        let uplink = RunningUplink::start(way, config.backoff, &spool, &live);
+        let inbox = Inbox::new(CONTRACTS_WAITING_MAX);
+        let uplink = RunningUplink::start(way.hearing(config, &inbox), config.backoff, &spool, &live);
+        let updates = Arc::new(Mutex::new(updates));
+        let updater = tokio::spawn(contract_update::keep(
+            Arc::clone(&updates),
+            inbox.clone(),
+            judging.clone(),
+            Arc::clone(&live),
+        ));
         let fsync_interval = Duration::from_millis(config.spool.fsync_interval_ms);
         let (syncing, ended) = oneshot::channel();
         let syncer = tokio::spawn(spools.sync_every(fsync_interval, ended));
-        Ok(Self { sources, judging, batcher_phase, batcher, uplink, syncer, syncing, spool, live })
+        Ok(Self {
+            sources,
+            judging,
+            batcher_phase,
+            batcher,
+            uplink,
+            updates,
+            updater,
+            inbox,
+            syncer,
+            syncing,
+            spool,
+            live,
+        })
     }
 
     /// Waits until every source has come to its end by itself. Can be given up and asked again.
@@ -94,9 +125,14 @@ impl Parts {
     /// The certificates cannot be used: nothing was changed.
     pub async fn apply(&mut self, new: &Config) -> Result<(), RunError> {
         let way = Way::new(new)?;
-        self.judging.send_replace(Judging { batch: new.batch.clone(), range: new.range.clone() });
+        {
+            let mut updates = self.updates.lock().unwrap_or_else(PoisonError::into_inner);
+            updates.reconfigure(settings(new), std::time::Instant::now());
+            self.judging.send_replace(Judging { batch: new.batch.clone(), ranges: updates.ranges() });
+        }
         self.uplink.end(Instant::now()).await;
-        self.uplink = RunningUplink::start(way, new.backoff, &self.spool, &self.live);
+        self.uplink =
+            RunningUplink::start(way.hearing(new, &self.inbox), new.backoff, &self.spool, &self.live);
         self.sources.change(&new.sources).await;
         Ok(())
     }
@@ -108,6 +144,7 @@ impl Parts {
         self.sources.stop(deadline).await;
         let sealing = self.batcher.await.map_err(io::Error::other)??;
         self.uplink.end(deadline).await;
+        self.updater.abort();
         drop(self.syncing);
         self.syncer.await.map_err(io::Error::other)?;
         let sending = self.live.sending.borrow().clone();
@@ -137,13 +174,38 @@ impl Way {
     }
 }
 
+impl Way {
+    /// Pushed contracts go to the inbox. Only a broker has topics.
+    fn hearing(mut self, config: &Config, inbox: &Inbox) -> Self {
+        if let Some(updates) = &config.contract_updates {
+            match &mut self {
+                Self::Mqtt(mqtt) => mqtt.subscribe(updates.topic.as_str(), inbox.clone()),
+                #[cfg(feature = "aws")]
+                Self::MqttAndS3(mqtt, _) => mqtt.subscribe(updates.topic.as_str(), inbox.clone()),
+                Self::Lake(_) => {
+                    tracing::warn!("range.contract_topic is not heard: the uplink is no broker");
+                }
+            }
+        }
+        self
+    }
+}
+
+fn settings(config: &Config) -> Settings {
+    Settings {
+        updates: config.contract_updates.clone(),
+        configured: config.range.clone(),
+        policy: config.range_policy.clone(),
+    }
+}
+
 struct RunningUplink {
     phase: watch::Sender<Phase>,
     task: JoinHandle<()>,
 }
 
 impl RunningUplink {
-    fn start(way: Way, backoff: BackoffConfig, spool: &Arc<Spool>, live: &Arc<Live>) -> Self {
+    fn start(way: Way, backoff: BackoffConfig, spool: &Arc<Classes>, live: &Arc<Live>) -> Self {
         let (phase, phases) = watch::channel(Phase::Running);
         let (spool, live) = (Arc::clone(spool), Arc::clone(live));
         let task = tokio::spawn(async move {

@@ -19,6 +19,39 @@ pub enum OutOfRange {
     Drop,
 }
 
+/// What the settings say of readings outside the ranges, whichever contract gives these.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RangePolicy {
+    /// For all channels.
+    pub otherwise: OutOfRange,
+    /// Channels whose readings outside are dropped.
+    pub drop_channels: Vec<String>,
+}
+
+impl Default for RangePolicy {
+    fn default() -> Self {
+        Self { otherwise: OutOfRange::Keep, drop_channels: Vec::new() }
+    }
+}
+
+impl RangePolicy {
+    /// A contract's ranges under this policy.
+    ///
+    /// # Errors
+    /// All that is wrong with the contract, or that the policy names and the contract does not.
+    pub fn table(&self, yaml: &str) -> Result<RangeTable, Vec<String>> {
+        let mut table =
+            RangeTable::from_contract(yaml, self.otherwise).map_err(|error| vec![error.to_string()])?;
+        let unknown: Vec<String> = self
+            .drop_channels
+            .iter()
+            .filter(|channel| !table.drop_out_of_range(channel))
+            .map(|channel| format!("range.drop_channels: {channel:?} is not a channel of the contract"))
+            .collect();
+        if unknown.is_empty() { Ok(table) } else { Err(unknown) }
+    }
+}
+
 /// The channels that are known, by name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RangeTable {
@@ -38,14 +71,13 @@ pub enum ContractError {
     #[error("the contract cannot be read: {0}")]
     Yaml(String),
     /// No reference list of channels.
-    #[error("the contract has no customProperties entry `references` with a list named `channels`")]
+    #[error(
+        "the contract has no customProperties entry `references` with a list named `channels` that has rows"
+    )]
     NoChannels,
-    /// A channel without sense.
-    #[error("channel {channel:?}: wants a name, value_min <= value_max, step_max >= 0 and decimals <= 9")]
-    Channel {
-        /// Its name.
-        channel: String,
-    },
+    /// Channels without sense, their names.
+    #[error("channels {0:?}: want a name, value_min <= value_max, step_max >= 0 and decimals <= 9")]
+    Channels(Vec<String>),
 }
 
 #[derive(Deserialize)]
@@ -105,18 +137,22 @@ impl RangeTable {
         let Reference { rows } =
             serde_json::from_value(list).map_err(|error| ContractError::Yaml(error.to_string()))?;
 
-        let mut channels = HashMap::new();
+        if rows.is_empty() {
+            return Err(ContractError::NoChannels);
+        }
+        let (mut channels, mut wrong) = (HashMap::new(), Vec::new());
         for row in rows {
             let sane = crate::key::is_name(&row.channel)
                 && row.value_min <= row.value_max
                 && row.step_max >= 0.0
                 && row.decimals <= 9;
-            if !sane {
-                return Err(ContractError::Channel { channel: row.channel });
+            if sane {
+                channels.insert(row.channel.clone(), Channel { row, policy });
+            } else {
+                wrong.push(row.channel);
             }
-            channels.insert(row.channel.clone(), Channel { row, policy });
         }
-        Ok(Self { channels })
+        if wrong.is_empty() { Ok(Self { channels }) } else { Err(ContractError::Channels(wrong)) }
     }
 
     /// Drops this channel's readings when they are out of range; `false` if it is not known.
@@ -136,6 +172,13 @@ impl RangeTable {
                 decimals: row.decimals,
             };
             (spec, *policy)
+        })
+    }
+
+    /// Whether this value is out of the channel's range; a channel that is not known has none.
+    pub fn is_out(&self, channel: &str, value: f64) -> bool {
+        self.get(channel).is_some_and(|(spec, _)| {
+            ingot_agent::range::check(&spec, None, value).contains(Quality::OUT_OF_RANGE)
         })
     }
 

@@ -86,6 +86,7 @@ fn settle(old: &Config, mut new: Config) -> Config {
     }
     new.clock.clone_from(&old.clock);
     new.spool.clone_from(&old.spool);
+    new.priority_channels.clone_from(&old.priority_channels);
     new.health.clone_from(&old.health);
     // Standard input is read once; a second reader would take lines from the first.
     let stdin = |config: &Config| config.sources.iter().find(|source| is_stdin(source)).cloned();
@@ -108,6 +109,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("name", old.name != new.name),
         ("clock", old.clock != new.clock),
         ("spool", old.spool != new.spool),
+        ("spool.priority_channels", old.priority_channels != new.priority_channels),
         ("health.listen", old.health != new.health),
         ("source of kind \"ndjson\"", stdin(old) != stdin(new)),
     ]
@@ -137,6 +139,9 @@ mod tests {
         assert_eq!((&settled.spool, &settled.health), (&old.spool, &old.health));
         assert_eq!((settled.batch.age_ms_max, &settled.sources), (200, &old.sources));
         assert!(needs_restart(&old, &config("[batch]\nage_ms_max = 9")).is_empty());
+        let door = config("[spool]\npriority_channels = [\"door\"]");
+        assert_eq!(needs_restart(&old, &door), ["spool.priority_channels"]);
+        assert!(settle(&old, door).priority_channels.is_empty());
     }
 
     #[test]

@@ -20,9 +20,12 @@
 //! - No content of the directory stops the start: see module `recover`. Only a newer format is refused.
 //! - One process at a time: a second one gets a clear error.
 //!
+//! With priority channels there are two of them; [`Classes`] is what the gateway uses.
+//!
 //! Limits: memory does not grow with the backlog, except about 200 bytes a segment.
 
 mod append;
+pub mod classes;
 mod counts;
 mod cursor;
 pub mod directory;
@@ -35,6 +38,7 @@ mod segments;
 mod state;
 mod sync;
 mod take;
+mod turn;
 mod version;
 mod walk;
 
@@ -47,10 +51,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 pub use append::{AppendError, Condemned};
+pub use classes::{Class, Classes, Place};
 pub use recover::Recovered;
 pub use segment::{FRAME_BYTES_MAX, Position};
 pub use state::SpoolState;
 pub use take::Spooled;
+pub use turn::ORDINARY_SHARE_PERCENT;
 pub(crate) use version::FORMAT;
 
 use directory::{Directory, Files};

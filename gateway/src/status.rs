@@ -134,6 +134,10 @@ pub fn text(now: &Snapshot, before: Option<&Snapshot>) -> String {
     line("spool", format!("[{bar}] {} of {}", bytes(spool.bytes), bytes(spool.bytes_max)));
     let oldest = spool.oldest_age_ms.map_or(String::new(), |age| format!(", the oldest {} old", span(age)));
     line("waiting", format!("{} readings in {} frames{oldest}", spool.readings, spool.frames));
+    if let Some(priority) = &spool.priority {
+        let (readings, frames, dropped) = (priority.readings, priority.frames, priority.dropped_readings);
+        line("priority", format!("{readings} of these readings in {frames} frames, {dropped} dropped"));
+    }
     line("produced", format!("{} readings{}", readings.produced, rate(|of| of.readings.produced)));
     line("confirmed", format!("{} readings{}", readings.acked, rate(|of| of.readings.acked)));
     let drops: Vec<_> = readings.dropped.iter().map(|(cause, count)| format!("{cause} {count}")).collect();

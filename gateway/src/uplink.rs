@@ -26,7 +26,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::health::{Link, Sending};
 use crate::phase::Phase;
-use crate::spool::{Spool, Spooled};
+use crate::spool::{Classes, Spooled};
 use limits::Limits;
 use session::{End, Session};
 
@@ -95,7 +95,7 @@ impl BackoffConfig {
 /// Counts on from what `live` holds, and publishes there.
 pub async fn drain(
     mut uplink: impl Uplink,
-    spool: Arc<Spool>,
+    spool: Arc<Classes>,
     backoff: BackoffConfig,
     mut phase: watch::Receiver<Phase>,
     live: watch::Sender<Sending>,

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ingot_gateway::phase::Phase;
-use ingot_gateway::spool::{Spool, SpoolConfig, WhenFull};
+use ingot_gateway::spool::{Classes, Spool, SpoolConfig, WhenFull};
 use ingot_gateway::uplink::limits::Limits;
 use ingot_gateway::uplink::mqtt::{Mqtt, MqttConfig, TlsPaths};
 use ingot_gateway::uplink::{BackoffConfig, Uplink, drain};
@@ -110,13 +110,14 @@ async fn trial<F: Future<Output = World>>(
         fsync_interval_ms: 1_000,
         when_full: WhenFull::Refuse,
     });
-    let spool = Arc::new(spool.unwrap().0);
+    let spool = spool.unwrap().0;
     let mut sealed = BTreeMap::new();
     for seq in 0..FRAMES {
         let frame = common::frame(seq, 100);
         spool.append(&frame, 100, false).unwrap();
         sealed.insert(format!("{seq:010}"), frame);
     }
+    let spool = Arc::new(Classes::from(spool));
     let (phase, phases) = watch::channel(Phase::Running);
     let backoff = BackoffConfig { base_ms: 20, cap_ms: 200 };
     let sending =

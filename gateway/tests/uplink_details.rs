@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ingot_gateway::phase::Phase;
-use ingot_gateway::spool::{Spool, SpoolConfig, WhenFull};
+use ingot_gateway::spool::{Classes, Spool, SpoolConfig, WhenFull};
 use ingot_gateway::uplink::inbox::{Inbox, Message};
 use ingot_gateway::uplink::limits::Limits;
 use ingot_gateway::uplink::mqtt::{Mqtt, MqttConfig};
@@ -65,7 +65,7 @@ impl World {
     }
 
     /// A spool with one frame for each of these numbers of readings.
-    fn spool(&self, frames: &[u32]) -> Arc<Spool> {
+    fn spool(&self, frames: &[u32]) -> Arc<Classes> {
         let spool = Spool::open(SpoolConfig {
             dir: self.dir.path().join("spool"),
             bytes_max: 1 << 24,
@@ -79,7 +79,7 @@ impl World {
         for (seq, readings) in (0..).zip(frames) {
             spool.append(&common::frame(seq, *readings), *readings, false).unwrap();
         }
-        Arc::new(spool)
+        Arc::new(spool.into())
     }
 }
 
@@ -123,7 +123,7 @@ async fn a_publish_that_the_policy_forbids_is_refused_with_its_topic() {
     let world = World::new(&["ingot/#"], "").await;
     let mut mqtt = world.mqtt("intruder", None);
     mqtt.connect().await.unwrap();
-    let frame = world.spool(&[10]).take(std::time::Instant::now(), 1).unwrap().unwrap();
+    let (_, frame) = world.spool(&[10]).take(std::time::Instant::now(), 1).unwrap().unwrap();
     let topic = frame.identity.topic("");
     let error = mqtt.send(frame).await.unwrap_err();
     let SendError::Refused(why) = error else { panic!("{error}") };

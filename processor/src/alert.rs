@@ -33,6 +33,9 @@ pub enum AlertError {
     /// The ledger.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The table of dataset checks.
+    #[error(transparent)]
+    Checks(#[from] crate::dataset_check::DatasetCheckError),
     /// A query.
     #[error("measuring for alerts: {0}")]
     Query(#[from] datafusion::common::DataFusionError),

@@ -15,6 +15,7 @@ use chrono::{DateTime, SecondsFormat};
 use serde_json::{Map, Value, json};
 
 use crate::contract::Contract;
+use crate::dataset_check::CheckResult;
 use crate::lake::Lake;
 use crate::run::{DatasetReport, RunReport};
 use crate::{discard, gold, ledger, origin, silver};
@@ -61,7 +62,8 @@ impl<'a> Lineage<'a> {
                 Err(reason) => (&nothing, Some(reason.to_owned())),
             };
             let facets = failure.as_deref().map_or_else(|| json!({}), facets::failure);
-            let inputs = vec![self.input(contract, Some(did))];
+            let held = report.map_or(&[][..], |report| &report.checks);
+            let inputs = vec![self.input(contract, Some((did, held)))];
             let outputs = self.outputs(contract, did, report.ok()).await;
             let kind = if failure.is_some() { "FAIL" } else { "COMPLETE" };
             events.push(self.event(kind, run, contract, now_ms, facets, [inputs, outputs]));
@@ -103,10 +105,10 @@ impl<'a> Lineage<'a> {
     }
 
     /// Bronze of the dataset, with what the checks found in it.
-    fn input(&self, contract: &Contract, did: Option<&DatasetReport>) -> Value {
+    fn input(&self, contract: &Contract, did: Option<(&DatasetReport, &[CheckResult])>) -> Value {
         let mut input = self.dataset(&bronze(contract), facets::schema(&contract.row_schema(), contract));
-        if let Some(did) = did {
-            input["inputFacets"] = facets::quality(contract, did);
+        if let Some((did, held)) = did {
+            input["inputFacets"] = facets::quality(contract, did, held);
         }
         input
     }

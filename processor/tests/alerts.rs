@@ -111,6 +111,35 @@ async fn silver_that_grows_old_opens_and_a_fresh_row_resolves() {
     assert_eq!(judged(&lake, &contracts, &[], minute(9)).await[0].kind, Kind::Resolve);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dataset_check_that_fails_opens_and_resolves_when_it_passes() {
+    let (dir, lake) = lake();
+    let contracts = sensors("{ name: checks, watch: checks, windowMinutes: 60 }");
+    let write = |name: &str, seqs: &[u64]| {
+        let dir = dir.path().join("bronze/sensor_readings");
+        std::fs::create_dir_all(&dir).unwrap();
+        let line = |seq: &u64| {
+            format!(
+                "{{\"device\":\"holed\",\"boot\":1,\"seq\":{seq},\"channel\":\"temperature\",\"value\":2{seq}.5,\"at\":{},\"quality\":0}}\n",
+                1_767_225_600_000 + seq * 60_000
+            )
+        };
+        std::fs::write(dir.join(name), seqs.iter().map(line).collect::<String>()).unwrap();
+    };
+    write("a.ndjson", &[0, 1, 5]);
+    run(&lake, &contracts, |_, _| {}).await.unwrap();
+    let now_ms = || Utc::now().timestamp_millis();
+    let opened = judged(&lake, &contracts, &[], now_ms()).await;
+    assert_eq!(opened.len(), 1, "{opened:?}");
+    assert_eq!((opened[0].kind, opened[0].episode.rule.as_str()), (Kind::Open, "sequence_gaps"));
+    assert_eq!(opened[0].episode.summary, "the check sequence_gaps fails for the window 2026-01-01");
+    assert_eq!(judged(&lake, &contracts, &[], now_ms()).await, []);
+    write("b.ndjson", &[2, 3, 4]);
+    run(&lake, &contracts, |_, _| {}).await.unwrap();
+    let resolved = judged(&lake, &contracts, &[], now_ms()).await;
+    assert_eq!(resolved.iter().map(|event| event.kind).collect::<Vec<_>>(), [Kind::Resolve]);
+}
+
 /// Answers as many POSTs as there are answers, and gives them back.
 async fn server(listener: TcpListener, answers: &[u16]) -> Vec<String> {
     let mut requests = Vec::new();

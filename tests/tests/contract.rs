@@ -36,10 +36,10 @@ fn lint_names_file_line_and_column_and_exits_2() {
     assert_eq!(output.status.code(), Some(2));
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(text.lines().count(), 1, "{text}");
-    assert!(text.starts_with(&format!("{file}:33:9: check bad_status: ")), "{text}");
+    assert!(text.starts_with(&format!("{file}:34:9: check bad_status: ")), "{text}");
 
     let output = contract(&["lint", "--format", "json", &file]);
-    assert_eq!((&one_json(&output)[0]["line"], &one_json(&output)[0]["file"]), (&json!(33), &json!(file)));
+    assert_eq!((&one_json(&output)[0]["line"], &one_json(&output)[0]["file"]), (&json!(34), &json!(file)));
     succeeded(contract(&["lint", ORDERS, "contracts/sensor_readings.yaml"]));
 }
 

@@ -96,7 +96,7 @@ fn at_the_cap_what_waits_longest_goes_and_is_counted_in_a_header() {
         batcher.end(phase).await;
         let spool = Arc::clone(&batcher.spool);
         let (mut found, mut dropped) = (BTreeSet::new(), 0);
-        while let Some(taken) = spool.take(std::time::Instant::now(), usize::MAX).unwrap() {
+        while let Some((_, taken)) = spool.take(std::time::Instant::now(), usize::MAX).unwrap() {
             found.extend(readings(&taken.bytes).1.iter().map(|reading| reading.seq));
             let mut bytes = taken.bytes.to_vec();
             bytes.pop();

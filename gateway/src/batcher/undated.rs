@@ -19,9 +19,10 @@ use std::time::Instant;
 
 use ingot_agent::Frame;
 
+use super::batches::run_of_its_own;
 use super::open::Open;
 use crate::clock::{self, ClockConfig};
-use crate::spool::{Position, Recovered, Spool, SpoolConfig, SpoolError};
+use crate::spool::{Classes, Place, Recovered, Spool, SpoolConfig, SpoolError};
 
 /// The directory in the spool's.
 pub const DIR: &str = "undated";
@@ -36,7 +37,7 @@ const RUNS_FILE: &str = "runs";
 
 /// See the module.
 pub struct Undated {
-    spool: Arc<Spool>,
+    spool: Arc<Classes>,
     runs_path: PathBuf,
     /// This boot of the machine.
     machine: String,
@@ -69,7 +70,7 @@ enum Date {
 
 /// A frame on its way to the spool.
 pub(super) struct Dated {
-    position: Position,
+    place: Place,
     /// With its date.
     pub(super) bytes: Vec<u8>,
     pub(super) readings: u32,
@@ -98,7 +99,7 @@ impl Undated {
         })?;
         let runs = read_runs(&runs_path);
         let undated = Self {
-            spool: Arc::new(spool),
+            spool: Arc::new(spool.into()),
             runs_path,
             machine,
             runs,
@@ -110,16 +111,13 @@ impl Undated {
     }
 
     /// Where the frames wait.
-    pub fn spool(&self) -> &Arc<Spool> {
+    pub fn spool(&self) -> &Arc<Classes> {
         &self.spool
     }
 
     /// A batch for readings without a date, as a run of its own: its frames' count has no holes.
     pub(super) fn start_run(&mut self, gateway: &str, state_dir: &Path) -> Option<Open> {
-        let boot = clock::next_boot(state_dir).unwrap_or_else(|error| {
-            tracing::warn!(%error, "the run without a clock got a number by chance");
-            fastrand::u64(..=i64::MAX.unsigned_abs())
-        });
+        let (open, boot) = run_of_its_own(gateway, state_dir)?;
         tracing::warn!(
             boot = format!("{boot:016x}"),
             "the clock is not set: readings wait on disk until it is"
@@ -128,8 +126,7 @@ impl Undated {
         self.runs.drain(..self.runs.len().saturating_sub(RUNS_MAX));
         self.is_noted = false;
         self.now_ms = None;
-        // The name is good: the gateway's other batch bears it.
-        Open::new(gateway, boot).ok()
+        Some(open)
     }
 
     /// Puts `runs` on disk if that is behind.
@@ -172,7 +169,7 @@ impl Undated {
         let mut frames = Vec::new();
         while frames.len() < PASS_ON_FRAMES_MAX {
             match self.spool.take(Instant::now(), PASS_ON_FRAMES_MAX) {
-                Ok(Some(taken)) => frames.extend(self.date(taken.position, &taken.bytes)),
+                Ok(Some((place, taken))) => frames.extend(self.date(place, &taken.bytes)),
                 Ok(None) => break,
                 Err(error) if frames.is_empty() => return Err(error),
                 Err(_) => break,
@@ -185,9 +182,9 @@ impl Undated {
     pub(super) fn settle(&mut self, frames: &[Dated], are_stored: bool) {
         for frame in frames {
             if are_stored {
-                self.spool.ack(frame.position);
+                self.spool.ack(frame.place);
             } else {
-                self.spool.give_back(frame.position, Instant::now());
+                self.spool.give_back(frame.place, Instant::now());
             }
         }
         if !are_stored || self.spool.state().frames > 0 {
@@ -201,7 +198,7 @@ impl Undated {
         }
     }
 
-    fn date(&self, position: Position, bytes: &[u8]) -> Option<Dated> {
+    fn date(&self, place: Place, bytes: &[u8]) -> Option<Dated> {
         let mut copy = bytes.strip_suffix(&[0])?.to_vec();
         let frame = Frame::open(&mut copy).ok()?;
         let run = self.runs.iter().find(|run| run.boot == frame.boot());
@@ -213,7 +210,7 @@ impl Undated {
         };
         let mut bytes = Vec::with_capacity(bytes.len() + 16);
         frame.sealed_at(sealed_ms, uptime_ms).write(|piece| bytes.extend_from_slice(piece)).ok()?;
-        Some(Dated { position, bytes, readings: frame.readings(), has_date: uptime_ms > 0 })
+        Some(Dated { place, bytes, readings: frame.readings(), has_date: uptime_ms > 0 })
     }
 }
 

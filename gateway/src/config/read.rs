@@ -5,6 +5,8 @@ mod bulk;
 mod clock;
 mod health;
 mod mqtt;
+mod priority;
+mod range;
 mod source;
 
 use std::env;
@@ -15,7 +17,6 @@ use std::path::PathBuf;
 use super::keys::Keys;
 use super::{BatchConfig, Config, UplinkConfig};
 use crate::key::is_name;
-use crate::range::{self, OutOfRange, RangeTable};
 use crate::spool::{FRAME_BYTES_MAX, SpoolConfig, WhenFull};
 use crate::uplink::BackoffConfig;
 use crate::uplink::lake::LakeConfig;
@@ -29,10 +30,10 @@ pub(super) fn config(mut keys: Keys<'_>) -> Option<Config> {
     }
     let drain_ms_max = keys.number("drain_ms_max", 30_000, 0..=3_600_000);
     let sources = source::all(&mut keys, &name);
-    let range = read_range(keys.below("range"));
+    let (range, range_policy, contract_updates) = range::read(keys.below("range"));
     let batch = read_batch(keys.below("batch"));
     let clock = clock::read(keys.below("clock"));
-    let spool = read_spool(keys.below("spool"));
+    let (spool, priority_channels) = read_spool(keys.below("spool"));
     let mut uplink_keys = keys.below("uplink");
     let bulk_keys = uplink_keys.has("bulk").then(|| uplink_keys.below("bulk"));
     let (uplink, backoff) = read_uplink(uplink_keys, &name, batch.frame_bytes_max as u64);
@@ -52,46 +53,18 @@ pub(super) fn config(mut keys: Keys<'_>) -> Option<Config> {
         drain_ms_max,
         sources,
         range: range?,
+        range_policy,
+        contract_updates,
         batch,
         clock,
         spool,
+        priority_channels,
         uplink: uplink?,
         backoff,
         #[cfg(feature = "aws")]
         bulk: bulk.flatten(),
         health: health?,
     })
-}
-
-fn read_range(mut keys: Keys<'_>) -> Option<RangeTable> {
-    let contract = match keys.text("contract") {
-        None => Ok(range::DEFAULT_CONTRACT.to_owned()),
-        Some(path) => fs::read_to_string(&path).map_err(|error| format!("{path} cannot be read: {error}")),
-    };
-    let otherwise = keys.choice(
-        "out_of_range",
-        OutOfRange::Keep,
-        &[("keep", OutOfRange::Keep), ("drop", OutOfRange::Drop)],
-    );
-    let dropped = keys.texts("drop_channels");
-    let table = contract
-        .and_then(|text| RangeTable::from_contract(&text, otherwise).map_err(|error| error.to_string()));
-    let table = match table {
-        Ok(mut table) => {
-            for channel in dropped {
-                if !table.drop_out_of_range(&channel) {
-                    keys.problem("drop_channels", format!("{channel:?} is not a channel of the contract"));
-                }
-            }
-            Some(table)
-        }
-        Err(problem) => {
-            keys.problem("contract", problem);
-            None
-        }
-    };
-    keys.end();
-    table
 }
 
 fn read_batch(mut keys: Keys<'_>) -> BatchConfig {
@@ -103,7 +76,7 @@ fn read_batch(mut keys: Keys<'_>) -> BatchConfig {
     batch
 }
 
-fn read_spool(mut keys: Keys<'_>) -> SpoolConfig {
+fn read_spool(mut keys: Keys<'_>) -> (SpoolConfig, Vec<String>) {
     let dir = keys.text("dir").map_or_else(default_spool_dir, PathBuf::from);
     let segment_bytes_max = keys.number("segment_bytes_max", 8 << 20, 4_096..=1 << 30);
     let bytes_max = keys.number("bytes_max", 1 << 30, 16_384..=1 << 44);
@@ -128,8 +101,9 @@ fn read_spool(mut keys: Keys<'_>) -> SpoolConfig {
         live_share_percent: keys.number("live_share_percent", 20, 0..=90) as u8,
         live_lag_ms_max: keys.number("live_lag_ms_max", 30_000, 1_000..=3_600_000),
     };
+    let priority_channels = priority::channels(&mut keys);
     keys.end();
-    spool
+    (spool, priority_channels)
 }
 
 /// `$XDG_STATE_HOME/ingot/spool`, else `~/.local/state/ingot/spool`, else `./ingot-spool`.

@@ -8,7 +8,7 @@ use rustix::fs::statvfs;
 
 use super::Report;
 use crate::health::page::bytes;
-use crate::spool::{FORMAT, SpoolConfig};
+use crate::spool::{FORMAT, SpoolConfig, classes};
 
 /// Written and removed to see whether the directory takes a file.
 const PROBE: &str = "doctor.tmp";
@@ -25,9 +25,9 @@ pub(super) fn check(report: &mut Report, spool: &SpoolConfig) -> bool {
         report.fail("spool", what, todo);
         return false;
     }
-    let version =
-        fs::read_to_string(dir.join("version")).ok().and_then(|text| text.trim().parse::<u64>().ok());
-    if let Some(format) = version.filter(|format| *format > FORMAT) {
+    let priority = dir.join(classes::DIR);
+    let newer = [dir, &priority].into_iter().find_map(|dir| Some((dir, newer_format(dir)?)));
+    if let Some((dir, format)) = newer {
         report.fail(
             "spool",
             format!("{} is of format {format}, this program reads up to {FORMAT}", dir.display()),
@@ -45,7 +45,9 @@ pub(super) fn check(report: &mut Report, spool: &SpoolConfig) -> bool {
         },
     );
     match statvfs(there) {
-        Ok(disk) => room(report, spool, disk.f_bavail.saturating_mul(disk.f_frsize), held(dir)),
+        Ok(disk) => {
+            room(report, spool, disk.f_bavail.saturating_mul(disk.f_frsize), held(dir) + held(&priority))
+        }
         Err(error) => report.warn("disk space", format!("the system does not tell it: {error}"), ""),
     }
     running
@@ -96,6 +98,12 @@ fn probe(dir: &Path) -> io::Result<()> {
     written.and(removed)
 }
 
+/// The format of a spool that a newer program wrote.
+fn newer_format(dir: &Path) -> Option<u64> {
+    let version = fs::read_to_string(dir.join("version")).ok()?;
+    version.trim().parse().ok().filter(|format| *format > FORMAT)
+}
+
 fn is_locked(lock: &Path) -> bool {
     File::open(lock).is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
 }
@@ -104,7 +112,8 @@ fn held(dir: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(dir) else {
         return 0;
     };
-    entries.filter_map(|entry| entry.ok()?.metadata().ok()).map(|file| file.len()).sum()
+    let files = entries.filter_map(|entry| entry.ok()?.metadata().ok()).filter(|file| file.is_file());
+    files.map(|file| file.len()).sum()
 }
 
 fn in_words(dir: &Path, error: &io::Error) -> (String, String) {
@@ -163,6 +172,14 @@ mod tests {
         let mut report = Report::default();
         check(&mut report, &spool(dir.path()));
         assert!(report.has_failed() && report.findings[0].what.contains("format 2"), "{report}");
+        fs::create_dir(dir.path().join(classes::DIR)).unwrap();
+        fs::rename(dir.path().join("version"), dir.path().join(classes::DIR).join("version")).unwrap();
+        let mut report = Report::default();
+        check(&mut report, &spool(dir.path()));
+        assert!(
+            report.has_failed() && report.findings[0].what.contains("priority is of format 2"),
+            "{report}"
+        );
     }
 
     #[test]

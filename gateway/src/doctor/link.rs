@@ -15,6 +15,7 @@ use super::{Report, tls};
 use crate::clock;
 use crate::key::Identity;
 use crate::spool::{Position, Spooled};
+use crate::uplink::inbox::Inbox;
 use crate::uplink::mqtt::{Mqtt, MqttConfig};
 use crate::uplink::{SendError, Uplink};
 
@@ -24,14 +25,16 @@ const PUBACK_WAIT: Duration = Duration::from_secs(10);
 pub(super) async fn check(
     report: &mut Report,
     mqtt: &MqttConfig,
-    gateway: &str,
+    (gateway, contract_topic): (&str, Option<&str>),
     running: bool,
     publish: bool,
 ) {
-    let stands = layers(report, mqtt, gateway, running, publish).await;
-    for check in ["dns", "tcp", "tls", "mqtt", "publish"] {
+    let stands = layers(report, mqtt, (gateway, contract_topic), running, publish).await;
+    for check in ["dns", "tcp", "tls", "mqtt", "subscribe", "publish"] {
         let looked = report.findings.iter().any(|finding| finding.check == check);
-        let wanted = (check != "tls" || mqtt.tls.is_some()) && (check != "publish" || publish);
+        let wanted = (check != "tls" || mqtt.tls.is_some())
+            && (check != "subscribe" || contract_topic.is_some())
+            && (check != "publish" || publish);
         if !looked && wanted && stands.is_none() {
             report.skip(check, "not tried, because of the failure before");
         }
@@ -42,7 +45,7 @@ pub(super) async fn check(
 async fn layers(
     report: &mut Report,
     mqtt: &MqttConfig,
-    gateway: &str,
+    (gateway, contract_topic): (&str, Option<&str>),
     running: bool,
     publish: bool,
 ) -> Option<()> {
@@ -57,12 +60,18 @@ async fn layers(
             "mqtt",
             "a gateway runs on this spool: a second connection would end its own; see `ingot-gateway status`",
         );
-        if publish {
-            report.skip("publish", "see mqtt");
+        for (check, wanted) in [("subscribe", contract_topic.is_some()), ("publish", publish)] {
+            if wanted {
+                report.skip(check, "see mqtt");
+            }
         }
         return Some(());
     }
-    let client = connect(report, mqtt).await?;
+    let inbox = Inbox::new(1);
+    let client = connect(report, mqtt, contract_topic.map(|topic| (topic, &inbox))).await?;
+    if let Some(topic) = contract_topic {
+        subscribed(report, topic, &inbox).await;
+    }
     if publish {
         probe(report, &client, mqtt, gateway).await?;
     }
@@ -133,7 +142,26 @@ async fn tcp(report: &mut Report, addresses: &[SocketAddr], limit: Duration) -> 
     None
 }
 
-async fn connect(report: &mut Report, mqtt: &MqttConfig) -> Option<Mqtt> {
+/// Whether the broker lets the gateway hear of pushed contracts.
+async fn subscribed(report: &mut Report, topic: &str, inbox: &Inbox) {
+    let todo =
+        "let this client subscribe there (AWS: iot:Subscribe on the topicfilter, iot:Receive on the topic)";
+    match timeout(PUBACK_WAIT, inbox.granted()).await {
+        Ok(true) => report.ok("subscribe", format!("pushed contracts are heard under {topic}")),
+        Ok(false) => report.fail("subscribe", format!("{topic}: the broker refuses the subscription"), todo),
+        Err(_) => report.fail(
+            "subscribe",
+            format!("{topic}: no answer to the subscription within {} ms", PUBACK_WAIT.as_millis()),
+            todo,
+        ),
+    }
+}
+
+async fn connect(
+    report: &mut Report,
+    mqtt: &MqttConfig,
+    subscription: Option<(&str, &Inbox)>,
+) -> Option<Mqtt> {
     let mut client = match Mqtt::new(mqtt.clone()) {
         Ok(client) => client,
         Err(error) => {
@@ -141,6 +169,9 @@ async fn connect(report: &mut Report, mqtt: &MqttConfig) -> Option<Mqtt> {
             return None;
         }
     };
+    if let Some((topic, inbox)) = subscription {
+        client.subscribe(topic, inbox.clone());
+    }
     match client.connect().await {
         Ok(()) => {
             report.ok("mqtt", format!("the broker takes client {:?}", mqtt.client_id));

@@ -10,10 +10,13 @@ use std::time::{Duration, Instant};
 use ingot_agent::Drop;
 use tokio::sync::watch;
 
-use super::snapshot::{ClockSnapshot, FlashSnapshot, Readings, Snapshot, SpoolSnapshot, UplinkSnapshot};
+use super::snapshot::{
+    ClockSnapshot, ContractSnapshot, FlashSnapshot, PrioritySnapshot, Readings, Snapshot, SpoolSnapshot,
+    UplinkSnapshot,
+};
 use super::{Beat, Sealing, Sending};
 use crate::clock;
-use crate::spool::{Recovered, Spool};
+use crate::spool::{Classes, Recovered};
 
 /// A part that did not answer for this long is stuck.
 pub const SILENT_MAX: Duration = Duration::from_secs(10);
@@ -29,13 +32,15 @@ pub struct Live {
     gateway: String,
     boot: u64,
     started: Instant,
-    spool: Arc<Spool>,
-    undated: Arc<Spool>,
+    spool: Arc<Classes>,
+    undated: Arc<Classes>,
     recovered: Recovered,
     /// The batcher publishes here.
     pub sealing: watch::Sender<Sealing>,
     /// The uplink publishes here, each connection going on where the former one ended.
     pub sending: watch::Sender<Sending>,
+    /// Pushed contracts.
+    pub contract: watch::Sender<ContractSnapshot>,
     /// The batcher's thread answers.
     pub batcher: Beat,
     /// The uplink's task answers.
@@ -58,7 +63,7 @@ impl Live {
     /// Nothing has happened yet. `undated` is the spool of what waits for the clock.
     pub fn new(
         (gateway, boot): (&str, u64),
-        (spool, undated): (Arc<Spool>, Arc<Spool>),
+        (spool, undated): (Arc<Classes>, Arc<Classes>),
         recovered: Recovered,
     ) -> Self {
         Self {
@@ -70,6 +75,7 @@ impl Live {
             recovered,
             sealing: watch::Sender::default(),
             sending: watch::Sender::default(),
+            contract: watch::Sender::default(),
             batcher: Beat::default(),
             uplink: Beat::default(),
             points: Mutex::default(),
@@ -89,6 +95,12 @@ impl Live {
         let now_ms = clock::now_ms();
         let oldest = self.spool.oldest_sealed_ms().ok().flatten();
         let causes = Drop::ALL.iter().map(|cause| (cause.name().to_owned(), sealing.dropped.get(*cause)));
+        let priority = self.spool.priority_state().map(|priority| PrioritySnapshot {
+            frames: priority.frames,
+            readings: priority.readings,
+            bytes: priority.bytes,
+            dropped_readings: sealing.priority_dropped,
+        });
         let mut snapshot = Snapshot {
             version: env!("CARGO_PKG_VERSION").into(),
             gateway: self.gateway.clone(),
@@ -126,6 +138,7 @@ impl Live {
                 in_doubt_readings: spool.in_doubt_readings,
                 lost_readings: spool.lost_readings,
                 unreadable_places: spool.unreadable_places,
+                priority,
             },
             flash: FlashSnapshot {
                 bytes_written: spool.bytes_written + undated.bytes_written,
@@ -141,6 +154,7 @@ impl Live {
                 outages: sending.outages,
                 refusals: sending.refusals,
             },
+            contract: self.contract.borrow().clone(),
             resident_bytes: resident_bytes(),
             ..Snapshot::default()
         };

@@ -12,7 +12,7 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// All metrics of a snapshot.
 pub fn text(snapshot: &Snapshot) -> String {
-    let Snapshot { readings, clock, spool, flash, uplink, .. } = snapshot;
+    let Snapshot { readings, contract, clock, spool, flash, uplink, .. } = snapshot;
     let mut text = Text(String::with_capacity(6_000));
     // Names of gateways, causes and versions hold no character that a label must escape.
     text.family("info", "gauge", "The program and its run; always 1.");
@@ -47,6 +47,16 @@ pub fn text(snapshot: &Snapshot) -> String {
     text.counter("frames_sealed_total", "Frames sealed by this run.", snapshot.sealed_frames);
     text.counter("sealed_bytes_total", "Bytes of the frames sealed by this run.", snapshot.sealed_bytes);
 
+    text.gauge("contract_pushed", "1 if a pushed contract is in force, else 0.", u64::from(contract.pushed));
+    text.gauge("contract_on_trial", "1 if it is on trial, else 0.", u64::from(contract.on_trial));
+    text.family("contract_updates_total", "counter", "Contracts that were pushed, by what became of them.");
+    for (result, count) in [
+        ("accepted", contract.accepted),
+        ("refused", contract.refused),
+        ("rolled_back", contract.rolled_back),
+    ] {
+        text.sample("contract_updates_total", &format!("{{result=\"{result}\"}}"), count);
+    }
     text.gauge("clock_set", "1 if the clock is set, else 0.", u64::from(clock.set));
     text.counter("clock_steps_total", "Times that the clock was stepped while it was set.", clock.steps);
     text.gauge("held_readings", "Readings on disk that wait until the clock is set.", clock.held_readings);
@@ -72,6 +82,16 @@ pub fn text(snapshot: &Snapshot) -> String {
         "Age of the oldest frame that is not confirmed; 0 with an empty spool.",
         Some(spool.oldest_age_ms.unwrap_or(0)),
     );
+    if let Some(priority) = &spool.priority {
+        text.gauge("spool_priority_frames", "Of the frames, those of priority channels.", priority.frames);
+        text.gauge("spool_priority_readings", "Readings in them.", priority.readings);
+        text.gauge("spool_priority_bytes", "Bytes of their segments.", priority.bytes);
+        text.counter(
+            "spool_priority_dropped_readings_total",
+            "Of the readings dropped as spool_full, those of priority channels.",
+            priority.dropped_readings,
+        );
+    }
     text.gauge("spool_recovered_frames", "Frames that former runs left.", spool.recovered_frames);
     text.counter(
         "spool_damaged_frames_total",
@@ -152,7 +172,7 @@ impl Text {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
-    use crate::health::snapshot::{ClockSnapshot, FlashSnapshot, Readings, UplinkSnapshot};
+    use crate::health::snapshot::{ClockSnapshot, FlashSnapshot, PrioritySnapshot, Readings, UplinkSnapshot};
     use std::collections::{BTreeMap, BTreeSet};
 
     /// Reads the text by the format's rules and panics at the first breach; samples by name and labels.
@@ -234,5 +254,12 @@ mod tests {
         let samples = parse(&text(&snapshot));
         assert_eq!(samples["ingot_gateway_uplink_last_puback_timestamp_seconds"], 1_767_225_600.0);
         assert_eq!(samples["ingot_gateway_healthy"], 0.0);
+        assert!(!samples.contains_key("ingot_gateway_spool_priority_frames"), "it is not there");
+
+        snapshot.spool.priority =
+            Some(PrioritySnapshot { frames: 3, dropped_readings: 7, ..Default::default() });
+        let samples = parse(&text(&snapshot));
+        assert_eq!(samples["ingot_gateway_spool_priority_frames"], 3.0);
+        assert_eq!(samples["ingot_gateway_spool_priority_dropped_readings_total"], 7.0);
     }
 }

@@ -3,8 +3,8 @@
 
 use std::fmt::Write;
 
-use super::Snapshot;
 use super::live::Point;
+use super::{ContractSnapshot, Snapshot};
 
 const WIDTH: u64 = 600;
 const HEIGHT: u64 = 120;
@@ -47,7 +47,12 @@ pub fn html(snapshot: &Snapshot, points: &[Point]) -> String {
     }
     row("frames waiting", &spool.frames.to_string());
     row("readings waiting", &spool.readings.to_string());
+    if let Some(priority) = &spool.priority {
+        row("of these, of priority channels", &priority.readings.to_string());
+        row("priority readings dropped", &priority.dropped_readings.to_string());
+    }
     row("oldest frame", &spool.oldest_age_ms.map_or("none".into(), |age| format!("{} old", span(age))));
+    row("contract", contract_words(&snapshot.contract));
     row("clock", if clock.set { "set" } else { "not set" });
     row("clock steps", &clock.steps.to_string());
     row("readings waiting for the clock", &clock.held_readings.to_string());
@@ -68,6 +73,14 @@ pub fn html(snapshot: &Snapshot, points: &[Point]) -> String {
          <title>{} - ingot-gateway</title><style>{STYLE}</style></head><body>{body}</body></html>\n",
         escape(&snapshot.gateway)
     )
+}
+
+fn contract_words(contract: &ContractSnapshot) -> &'static str {
+    match (contract.pushed, contract.on_trial) {
+        (_, true) => "pushed, on trial",
+        (true, false) => "pushed",
+        (false, false) => "configured",
+    }
 }
 
 /// Produced and confirmed readings a second, as two lines from 0 to the highest rate seen.

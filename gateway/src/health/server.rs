@@ -216,7 +216,8 @@ mod tests {
             live_lag_ms_max: 30_000,
         };
         let undated = SpoolConfig { dir: dir.join("undated"), ..config.clone() };
-        let [spool, undated] = [config, undated].map(|config| Arc::new(Spool::open(config).unwrap().0));
+        let [spool, undated] =
+            [config, undated].map(|config| Arc::new(Spool::open(config).unwrap().0.into()));
         Arc::new(Live::new(("gw-1", 7), (spool, undated), Recovered::default()))
     }
 

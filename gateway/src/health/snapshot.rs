@@ -42,6 +42,9 @@ pub struct Snapshot {
     pub flash: FlashSnapshot,
     /// The way to the cloud.
     pub uplink: UplinkSnapshot,
+    /// Contracts that were pushed.
+    #[serde(default)]
+    pub contract: ContractSnapshot,
     /// Memory that the process holds, in bytes; 0 where the system does not tell.
     pub resident_bytes: u64,
 }
@@ -107,6 +110,21 @@ pub struct SpoolSnapshot {
     pub lost_readings: u64,
     /// Places that cannot be read; they wait for the next start.
     pub unreadable_places: u64,
+    /// Of all this, the frames of priority channels; none when they have no spool.
+    pub priority: Option<PrioritySnapshot>,
+}
+
+/// What waits on disk to be sent before the rest.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PrioritySnapshot {
+    /// Frames not yet confirmed.
+    pub frames: u64,
+    /// Readings in them.
+    pub readings: u64,
+    /// Bytes of the segment files.
+    pub bytes: u64,
+    /// Readings that this run gave up because the spool or its disk was full of nothing else.
+    pub dropped_readings: u64,
 }
 
 /// What the disk had to take in this run, for the frames to send and for those that wait for the clock.
@@ -144,6 +162,25 @@ pub struct UplinkSnapshot {
     pub outages: u64,
     /// Times that the far end refused a frame.
     pub refusals: u64,
+}
+
+/// Contracts that were pushed to this run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContractSnapshot {
+    /// Whether a pushed one is in force, not the configured one.
+    pub pushed: bool,
+    /// Whether it is on trial.
+    pub on_trial: bool,
+    /// Those that were taken, on trial first.
+    pub accepted: u64,
+    /// Those that were not.
+    pub refused: u64,
+    /// Those that a trial took out of force.
+    pub rolled_back: u64,
+    /// What was wrong with the last one that was refused or rolled back.
+    pub problem: Option<String>,
+    /// Whether the broker refuses the subscription to their topic.
+    pub topic_refused: bool,
 }
 
 impl Snapshot {
@@ -199,6 +236,16 @@ impl Snapshot {
                 clock.steps, clock.last_step_ms
             ));
         }
+        if self.contract.on_trial {
+            self.notes.push("a pushed contract is on trial: outside its ranges readings are flagged".into());
+        }
+        if let Some(problem) = &self.contract.problem {
+            self.notes.push(format!("the last pushed contract is not in force: {problem}"));
+        }
+        if self.contract.topic_refused {
+            let note = "the broker refuses range.contract_topic: allow this client to subscribe (AWS: iot:Subscribe, iot:Receive)";
+            self.notes.push(note.into());
+        }
         for (cause, readings) in self.readings.dropped.iter().filter(|(_, readings)| **readings > 0) {
             self.notes.push(format!("{readings} readings were dropped ({cause}): {}", meaning(cause)));
         }
@@ -207,6 +254,10 @@ impl Snapshot {
             (spool.poisoned_segments, "spool segments were given up after a failed write: look at the disk"),
             (self.uplink.refusals, "times the far end refused a frame"),
             (clock.undated_readings, "readings went on without a date: nothing tells when their boot was"),
+            (
+                spool.priority.as_ref().map_or(0, |priority| priority.dropped_readings),
+                "of these were of priority channels: the cap does not hold even those",
+            ),
         ] {
             if count > 0 {
                 self.notes.push(format!("{count} {what}"));

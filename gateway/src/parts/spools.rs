@@ -9,16 +9,16 @@ use tokio::sync::oneshot;
 
 use crate::batcher::undated::Undated;
 use crate::config::Config;
-use crate::spool::{Recovered, Spool, SpoolError, SpoolState};
+use crate::spool::{Classes, Recovered, SpoolError, SpoolState};
 use crate::{RunError, blocking, clock};
 
 /// Both spools; whoever writes or reads one has a share in it.
 #[derive(Clone)]
 pub(crate) struct Spools {
     /// What the uplink sends.
-    pub sent: Arc<Spool>,
+    pub sent: Arc<Classes>,
     /// What waits for the clock.
-    pub undated: Arc<Spool>,
+    pub undated: Arc<Classes>,
     /// What former runs left in `sent`.
     pub recovered: Recovered,
 }
@@ -27,8 +27,9 @@ impl Spools {
     /// Takes the locks and recovers what former runs left, also for the batcher: its side of the second one.
     pub async fn open(config: &Config) -> Result<(Self, Undated), RunError> {
         let (spool, clock) = (config.spool.clone(), config.clock.clone());
+        let has_priority = !config.priority_channels.is_empty();
         let ((sent, recovered), (undated, waiting)) = blocking(move || {
-            let opened = Spool::open(spool.clone())?;
+            let opened = Classes::open(spool.clone(), has_priority)?;
             Ok::<_, SpoolError>((opened, Undated::open(&spool, &clock, clock::machine_boot())?))
         })
         .await??;

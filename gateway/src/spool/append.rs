@@ -6,6 +6,7 @@ use std::time::Instant;
 use ingot_agent::{Drop, Frame};
 
 use super::directory::{Directory, DirectoryFile};
+use super::disk::Disk;
 use super::owed::Owed;
 use super::segment::{self, Amount, FRAME_BYTES_MAX, Position};
 use super::sync::cut_off;
@@ -45,8 +46,28 @@ pub struct Condemned {
     pub frames: u64,
     /// Readings in them, to be counted as `Drop::SpoolFull` in the next frame.
     pub readings: u64,
+    /// Of these readings, those of priority channels.
+    pub priority_readings: u64,
     /// Drops that their headers would have reported, to be counted again in the next frame.
     pub reported: Drops,
+}
+
+impl Condemned {
+    pub(super) fn add(&mut self, other: Self) {
+        self.frames += other.frames;
+        self.readings += other.readings;
+        self.priority_readings += other.priority_readings;
+        self.reported.add_all(other.reported);
+    }
+}
+
+/// What a spool under the same cap holds (module `classes`); nothing for a spool alone.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Beside {
+    /// Bytes of its segments.
+    pub bytes: u64,
+    /// Its condemned segments wait for the next frame: that must be on disk when `append` returns.
+    pub has_condemned: bool,
 }
 
 impl<D: Directory> Spool<D> {
@@ -55,15 +76,25 @@ impl<D: Directory> Spool<D> {
     /// The segments still exist: the next append removes them once its own frame is on disk, so seal
     /// that frame with these counts in its header.
     pub fn condemn_oldest(&self, bytes: u64) -> Condemned {
+        self.condemn_beside(bytes, Beside::default(), false)
+    }
+
+    /// The same under a shared cap; with `newest_too` the segment that is written to may go as well.
+    pub(super) fn condemn_beside(&self, bytes: u64, beside: Beside, newest_too: bool) -> Condemned {
         let mut condemned = Condemned::default();
         if self.config.when_full == WhenFull::Refuse {
             return condemned;
         }
         let mut inner = self.lock();
-        while inner.segments.sums().bytes + bytes > self.config.bytes_max {
-            let Some((number, owed)) = inner.droppable() else {
+        while inner.segments.sums().bytes + beside.bytes + bytes > self.config.bytes_max {
+            let Some((number, owed)) = inner.droppable(newest_too) else {
                 break;
             };
+            if inner.is_active(number)
+                && let Err(error) = self.close_active(&mut inner)
+            {
+                tracing::warn!(%error, "fsync of a spool segment that has to go failed");
+            }
             self.note_condemned(&mut condemned, &inner, number, owed);
             inner.segments.condemn(number);
         }
@@ -74,11 +105,21 @@ impl<D: Directory> Spool<D> {
     ///
     /// The count reaches the cloud in the next frame that can be written.
     pub fn free_oldest(&self) -> Option<Condemned> {
+        self.free(false)
+    }
+
+    /// The same for the segment that is written to: something else on the disk is worth more.
+    pub(super) fn free_newest(&self) -> Option<Condemned> {
+        self.free(true)
+    }
+
+    fn free(&self, newest_too: bool) -> Option<Condemned> {
         if self.config.when_full == WhenFull::Refuse {
             return None;
         }
         let mut inner = self.lock();
-        let (number, owed) = inner.droppable()?;
+        let (number, owed) = inner.droppable(newest_too)?;
+        inner.active.take_if(|active| active.number == number);
         let mut freed = Condemned::default();
         self.note_condemned(&mut freed, &inner, number, owed);
         inner.remove(&self.disk, number);
@@ -114,28 +155,43 @@ impl<D: Directory> Spool<D> {
     /// # Errors
     /// The cap is reached, or the disk refused; the spool is as it was and the frame can be retried.
     pub fn append(&self, frame: &[u8], readings: u32, over_cap: bool) -> Result<(), AppendError> {
+        self.append_beside(frame, readings, over_cap, Beside::default())
+    }
+
+    /// The same under a shared cap.
+    pub(super) fn append_beside(
+        &self,
+        frame: &[u8],
+        readings: u32,
+        over_cap: bool,
+        beside: Beside,
+    ) -> Result<(), AppendError> {
         let bytes = frame.len() as u64;
         let end = frame.iter().position(|byte| *byte == 0);
         if frame.len() < 2 || frame.len() > FRAME_BYTES_MAX || end.is_none_or(|end| end + 1 != frame.len()) {
             return Err(AppendError::NotAFrame { bytes: frame.len() });
         }
         let mut inner = self.lock();
-        let (held, bytes_max) = (inner.segments.sums().bytes, self.config.bytes_max);
+        let (held, bytes_max) = (inner.segments.sums().bytes + beside.bytes, self.config.bytes_max);
         if !over_cap && held + bytes > bytes_max {
             return Err(AppendError::Full { bytes: held, bytes_max });
         }
-        let sync_now = self.config.fsync_interval_ms == 0 || !inner.segments.condemned().is_empty();
+        let has_condemned = beside.has_condemned || !inner.segments.condemned().is_empty();
+        let sync_now = self.config.fsync_interval_ms == 0 || has_condemned;
         self.write(&mut inner, frame, readings, sync_now).map_err(|source| AppendError::Write { source })?;
         if let Some(end) = inner.segments.end() {
             inner.owed.appended(end, Instant::now());
         }
         inner.readings_appended += u64::from(readings);
-        while let Some(number) = inner.segments.condemned().last().copied() {
-            inner.remove(&self.disk, number);
-        }
+        inner.remove_condemned(&self.disk);
         drop(inner);
         self.frames.notify_one();
         Ok(())
+    }
+
+    /// The count of what is condemned is on disk, in another spool's frame.
+    pub(super) fn remove_condemned(&self) {
+        self.lock().remove_condemned(&self.disk);
     }
 
     fn write(&self, inner: &mut Inner<D>, frame: &[u8], readings: u32, sync_now: bool) -> io::Result<()> {
@@ -191,14 +247,20 @@ fn reported<F: DirectoryFile>(file: F, number: u64, end: u64, owed: &Owed) -> io
 }
 
 impl<D: Directory> Inner<D> {
-    /// The oldest segment that is not written to and of which nothing is in flight: the far end may have
-    /// that already. With what is still owed of it.
-    fn droppable(&self) -> Option<(u64, Amount)> {
+    fn remove_condemned(&mut self, disk: &Disk<D>) {
+        while let Some(number) = self.segments.condemned().last().copied() {
+            self.remove(disk, number);
+        }
+    }
+
+    /// The oldest segment of which nothing is in flight: the far end may have that already. With what is
+    /// still owed of it. The one that is written to only with `newest_too`.
+    fn droppable(&self, newest_too: bool) -> Option<(u64, Amount)> {
         let mut in_flight = self.pending.keys().map(|position| position.segment).peekable();
         let mut segments = self.segments.iter().filter(|segment| !segment.condemned);
         let oldest = segments.find(|segment| {
             while in_flight.next_if(|number| *number < segment.number).is_some() {}
-            !self.is_active(segment.number) && in_flight.peek() != Some(&segment.number)
+            (newest_too || !self.is_active(segment.number)) && in_flight.peek() != Some(&segment.number)
         })?;
         Some((oldest.number, oldest.owed()))
     }

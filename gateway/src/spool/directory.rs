@@ -60,7 +60,14 @@ impl Files {
     /// Another process holds it, or it cannot be written.
     pub fn open(dir: &Path) -> Result<Self, SpoolError> {
         let io_error = |source| SpoolError::Io { dir: dir.into(), source };
-        fs::create_dir_all(dir).map_err(io_error)?;
+        if !dir.exists() {
+            fs::create_dir_all(dir).map_err(io_error)?;
+            // A power cut must not take a new directory with all that is synced in it.
+            let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+            File::open(parent.unwrap_or(Path::new(".")))
+                .and_then(|parent| parent.sync_all())
+                .map_err(io_error)?;
+        }
         let lock = File::create(dir.join("lock")).map_err(io_error)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { dir: dir.into(), _lock: lock }),

@@ -42,6 +42,17 @@ pub struct Recovered {
     pub segments_read: u64,
 }
 
+impl Recovered {
+    pub(super) fn add(&mut self, other: Self) {
+        self.frames += other.frames;
+        self.readings += other.readings;
+        self.damaged_frames += other.damaged_frames;
+        self.torn_bytes += other.torn_bytes;
+        self.segments += other.segments;
+        self.segments_read += other.segments_read;
+    }
+}
+
 pub(super) struct State {
     pub segments: Segments,
     /// What is not acknowledged; ordered, and with what comes after the last of them.

@@ -3,6 +3,10 @@
 //! A segment is therefore readable by everything that reads frames. This file knows its name and its
 //! counts; [`walk`](super::walk) cuts its bytes into frames.
 
+use std::fs;
+use std::io;
+use std::path::Path;
+
 /// Longest stored frame, closing `0x00` included; AWS IoT Core takes payloads up to 128 KiB.
 pub const FRAME_BYTES_MAX: usize = 131_072;
 
@@ -96,6 +100,16 @@ pub(super) fn name(number: u64) -> String {
 pub(super) fn number(file_name: &str) -> Option<u64> {
     let number = file_name.strip_suffix(".ingot")?.parse().ok()?;
     (number <= NUMBER_MAX && name(number) == file_name).then_some(number)
+}
+
+/// Whether a directory holds segments, or cannot be looked into.
+pub(super) fn any_in(dir: &Path) -> bool {
+    let is_segment =
+        |entry: fs::DirEntry| entry.file_name().to_str().is_some_and(|name| number(name).is_some());
+    match fs::read_dir(dir) {
+        Ok(mut entries) => entries.any(|entry| entry.is_ok_and(is_segment)),
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    }
 }
 
 #[cfg(test)]

@@ -36,6 +36,25 @@ pub struct SpoolState {
     pub readings_appended: u64,
 }
 
+impl SpoolState {
+    pub(super) fn add(&mut self, other: Self) {
+        self.frames += other.frames;
+        self.readings += other.readings;
+        self.bytes += other.bytes;
+        self.damaged_frames += other.damaged_frames;
+        self.poisoned_segments += other.poisoned_segments;
+        self.in_doubt_frames += other.in_doubt_frames;
+        self.in_doubt_readings += other.in_doubt_readings;
+        self.lost_frames += other.lost_frames;
+        self.lost_readings += other.lost_readings;
+        self.unreadable_places += other.unreadable_places;
+        self.ranges += other.ranges;
+        self.bytes_written += other.bytes_written;
+        self.fsyncs += other.fsyncs;
+        self.readings_appended += other.readings_appended;
+    }
+}
+
 impl<D: Directory> Spool<D> {
     /// What is in it now.
     pub fn state(&self) -> SpoolState {

@@ -57,17 +57,7 @@ impl<D: Directory> Spool<D> {
         {
             return Ok(Arc::clone(&active.file));
         }
-        // Only the newest segment may be unsynced.
-        if let Some((file, segment)) = inner.unsynced() {
-            if let Err(error) = self.disk.sync(&file) {
-                inner.give_up_writing(segment.synced);
-                return Err(error);
-            }
-            inner.segments.synced(segment.number, segment.held);
-        }
-        if let Some(full) = inner.active.take() {
-            self.note_counts(inner, full.number);
-        }
+        self.close_active(inner)?;
         loop {
             let number = inner.next_number;
             inner.next_number += 1;
@@ -82,6 +72,21 @@ impl<D: Directory> Spool<D> {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Ends the segment that is written to. Only the newest one may be unsynced.
+    pub(super) fn close_active(&self, inner: &mut Inner<D>) -> io::Result<()> {
+        if let Some((file, segment)) = inner.unsynced() {
+            if let Err(error) = self.disk.sync(&file) {
+                inner.give_up_writing(segment.synced);
+                return Err(error);
+            }
+            inner.segments.synced(segment.number, segment.held);
+        }
+        if let Some(full) = inner.active.take() {
+            self.note_counts(inner, full.number);
+        }
+        Ok(())
     }
 
     /// A write failed: the segment ends at its last whole frame. What cannot be cut off now is cut off at

@@ -28,7 +28,7 @@ use rustls::ClientConfig;
 use super::limits::Limits;
 use super::tls::{TlsPaths, server_only_config};
 use super::{ConnectError, SendError, Uplink};
-use crate::spool::{Spool, Spooled};
+use crate::spool::{Classes, Spooled};
 use credentials::Cache;
 
 /// After a failure, this long everything goes over MQTT.
@@ -180,7 +180,7 @@ impl S3 {
 pub struct WithBulk<U> {
     mqtt: U,
     s3: Arc<S3>,
-    spool: Arc<Spool>,
+    spool: Arc<Classes>,
     /// This session's frames go to S3.
     to_s3: bool,
     /// Until then S3 is not tried.
@@ -189,7 +189,7 @@ pub struct WithBulk<U> {
 
 impl<U> WithBulk<U> {
     /// Frames of `spool` go over `mqtt`, or straight to `s3` while there are many.
-    pub fn new(mqtt: U, s3: S3, spool: Arc<Spool>) -> Self {
+    pub fn new(mqtt: U, s3: S3, spool: Arc<Classes>) -> Self {
         Self { mqtt, s3: Arc::new(s3), spool, to_s3: false, paused: Arc::default() }
     }
 

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// What came in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,12 +23,14 @@ pub struct Message {
 pub struct Inbox {
     messages_max: usize,
     waiting: Arc<(Mutex<VecDeque<Message>>, Notify)>,
+    /// The broker's answer to the subscription: nothing yet, granted, refused.
+    granted: watch::Sender<Option<bool>>,
 }
 
 impl Inbox {
     /// An empty one that keeps the newest `messages_max`, at least one.
     pub fn new(messages_max: usize) -> Self {
-        Self { messages_max: messages_max.max(1), waiting: Arc::default() }
+        Self { messages_max: messages_max.max(1), waiting: Arc::default(), granted: watch::Sender::default() }
     }
 
     /// The oldest message, once there is one; for one waiter.
@@ -40,6 +42,23 @@ impl Inbox {
                 None => self.waiting.1.notified().await,
             }
         }
+    }
+
+    /// Notes what the broker said to the subscription.
+    pub(super) fn answered(&self, granted: bool) {
+        self.granted.send_replace(Some(granted));
+    }
+
+    /// Whether the broker refused the last subscription.
+    pub fn is_refused(&self) -> bool {
+        *self.granted.borrow() == Some(false)
+    }
+
+    /// Waits for the broker's answer to the subscription.
+    pub async fn granted(&self) -> bool {
+        let mut answers = self.granted.subscribe();
+        let answer = answers.wait_for(Option::is_some).await;
+        answer.is_ok_and(|answer| *answer == Some(true))
     }
 
     /// Adds one, and drops the oldest if there are too many.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rumqttc::mqttbytes::v5::PubAckReason;
+use rumqttc::mqttbytes::v5::{PubAckReason, SubscribeFilter};
 use rumqttc::{
     AsyncClient, ConnAck, ConnectionError, Event, EventLoop, Incoming, IncomingPacketSizeLimit, LastWill,
     MqttOptions, PublishOptions, PublishResult, QoS, SessionMode, SubscribeReasonCode, TlsConfiguration,
@@ -126,8 +126,11 @@ impl Mqtt {
     /// What is done once over each connection, before any frame.
     async fn greet(&self, client: &AsyncClient) -> Result<(), ConnectError> {
         let lost = |_| ConnectError("the connection was lost at once".into());
-        for (filter, _) in self.subscriptions.iter() {
-            client.subscribe(filter, QoS::AtLeastOnce).await.map_err(lost)?;
+        if !self.subscriptions.is_empty() {
+            // In one packet: the answers come in its order.
+            let filters =
+                self.subscriptions.iter().map(|(filter, _)| SubscribeFilter::new(filter, QoS::AtLeastOnce));
+            client.subscribe_many(filters).await.map_err(lost)?;
         }
         if let Some(topic) = &self.config.status_topic {
             let options = PublishOptions::new(QoS::AtLeastOnce).retained();
@@ -256,8 +259,15 @@ async fn run_until_error(
             }
             Ok(Event::Incoming(Incoming::SubAck(answer))) => {
                 let good = |code: &SubscribeReasonCode| matches!(code, SubscribeReasonCode::Success(_));
-                for code in answer.return_codes.iter().filter(|code| !good(code)) {
-                    tracing::error!(?code, "the broker refused a subscription; its policy must allow it");
+                for (code, (filter, inbox)) in answer.return_codes.iter().zip(subscriptions.iter()) {
+                    inbox.answered(good(code));
+                    if !good(code) {
+                        tracing::error!(
+                            filter,
+                            ?code,
+                            "the broker refused a subscription; its policy must allow it"
+                        );
+                    }
                 }
             }
             Ok(_) => {}

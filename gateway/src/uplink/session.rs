@@ -14,7 +14,7 @@ use super::pace::Pacer;
 use super::{BackoffConfig, SendError, Uplink};
 use crate::health::Sending;
 use crate::phase::Phase;
-use crate::spool::{Position, Spool};
+use crate::spool::{Classes, Place};
 
 /// A frame that is too large is tried, and told of, once in this time: the far end may take more by then.
 const TOO_LARGE_WAIT: Duration = Duration::from_secs(3_600);
@@ -28,7 +28,7 @@ pub(super) enum End {
 /// One connection's life.
 pub(super) struct Session<'a, U> {
     uplink: &'a U,
-    spool: &'a Arc<Spool>,
+    spool: &'a Arc<Classes>,
     backoff: BackoffConfig,
     sending: &'a mut Sending,
     live: &'a watch::Sender<Sending>,
@@ -37,7 +37,7 @@ pub(super) struct Session<'a, U> {
     limits: Limits,
     pacer: Pacer,
     /// How often each waiting frame was refused.
-    refused: HashMap<Position, u32>,
+    refused: HashMap<Place, u32>,
     last_news: Instant,
     /// The far end has confirmed a frame over this connection.
     pub(super) confirmed: bool,
@@ -45,7 +45,7 @@ pub(super) struct Session<'a, U> {
 
 /// A frame in flight.
 struct Sent {
-    position: Position,
+    place: Place,
     readings: u32,
     bytes: u64,
 }
@@ -53,7 +53,7 @@ struct Sent {
 impl<'a, U: Uplink> Session<'a, U> {
     pub(super) fn new(
         uplink: &'a U,
-        spool: &'a Arc<Spool>,
+        spool: &'a Arc<Classes>,
         backoff: BackoffConfig,
         sending: &'a mut Sending,
         live: &'a watch::Sender<Sending>,
@@ -132,32 +132,32 @@ impl<'a, U: Uplink> Session<'a, U> {
             let (spool, pending_max) = (Arc::clone(self.spool), self.uplink.in_flight_max());
             let taken =
                 tokio::task::spawn_blocking(move || spool.take(std::time::Instant::now(), pending_max)).await;
-            let Some(frame) = taken.map_err(std::io::Error::other)?? else {
+            let Some((place, frame)) = taken.map_err(std::io::Error::other)?? else {
                 break;
             };
             if self.in_flight.is_empty() {
                 self.last_news = Instant::now();
             }
-            let (position, readings, bytes) = (frame.position, frame.readings, frame.bytes.len() as u64);
+            let (readings, bytes) = (frame.readings, frame.bytes.len() as u64);
             let sending = self.uplink.send(frame);
             self.pacer.sent(std::time::Instant::now(), bytes + HEADER_BYTES_MAX);
             self.in_flight_bytes += bytes;
-            self.in_flight.spawn(async move { (Sent { position, readings, bytes }, sending.await) });
+            self.in_flight.spawn(async move { (Sent { place, readings, bytes }, sending.await) });
         }
         Ok(())
     }
 
     /// Acknowledges, or gives back; the session ends if the connection is lost.
     fn settle(&mut self, sent: Result<(Sent, Result<(), SendError>), JoinError>) -> Option<End> {
-        let (Sent { position, readings, bytes }, result) = match sent {
+        let (Sent { place, readings, bytes }, result) = match sent {
             Ok(sent) => sent,
             Err(error) => return Some(End::Failed(format!("sending failed: {error}"))),
         };
         self.in_flight_bytes -= bytes;
         match result {
             Ok(()) => {
-                self.spool.ack(position);
-                self.refused.remove(&position);
+                self.spool.ack(place);
+                self.refused.remove(&place);
                 self.sending.acked_frames += 1;
                 self.sending.acked_readings += u64::from(readings);
                 self.last_news = Instant::now();
@@ -166,7 +166,7 @@ impl<'a, U: Uplink> Session<'a, U> {
                 None
             }
             Err(SendError::Refused(why)) => {
-                let times = self.refused.entry(position).or_default();
+                let times = self.refused.entry(place).or_default();
                 *times += 1;
                 self.sending.refusals += 1;
                 let wait = self.backoff.wait(*times, fastrand::f64());
@@ -176,7 +176,7 @@ impl<'a, U: Uplink> Session<'a, U> {
                     wait_ms = wait.as_millis() as u64,
                     "a frame was refused; it stays in the spool and is tried again"
                 );
-                self.spool.give_back(position, std::time::Instant::now() + wait);
+                self.spool.give_back(place, std::time::Instant::now() + wait);
                 self.last_news = Instant::now();
                 None
             }
@@ -189,7 +189,7 @@ impl<'a, U: Uplink> Session<'a, U> {
                     "a frame is larger than the broker takes; it stays in the spool alone. Raise the broker's \
                      limit, and lower batch.frame_bytes_max for the frames to come"
                 );
-                self.spool.give_back(position, std::time::Instant::now() + TOO_LARGE_WAIT);
+                self.spool.give_back(place, std::time::Instant::now() + TOO_LARGE_WAIT);
                 self.last_news = Instant::now();
                 None
             }

@@ -20,6 +20,7 @@ pattern write ingot/bronze/%u/#
 pattern write ingot/status/%u
 pattern write $aws/rules/ingot_bronze/ingot/bronze/%u/#
 pattern read ingot/cmd/%u/#
+pattern read ingot/contract/%u
 ";
 
 /// Longest time for a start or a stop.

@@ -18,6 +18,7 @@ use super::AlertError;
 use super::episode::{Measured, OpenAlerts, Signal, cause};
 use crate::bronze::BronzeKey;
 use crate::contract::{AlertRule, Contract, Redact, Watch};
+use crate::dataset_check::record::{self, Failing};
 use crate::lake::Lake;
 use crate::ledger::{self, Batch, Entry};
 use crate::table::Table;
@@ -49,10 +50,11 @@ pub async fn measure(
             let mut signals = match rule.watch {
                 Watch::DiscardRate { rows_min } => discard_rates(&recent, rows_min),
                 Watch::Freshness => freshness(lake, contract, now_ms).await?,
+                Watch::Checks => Some(failing(lake, contract, now_ms - rule.window_ms).await?),
                 Watch::Lost => Some(vec![lost(&recent, &entries, now_ms - rule.window_ms)]),
             };
             for signal in signals.iter_mut().flatten().filter(|signal| signal.value > rule.open) {
-                if !signal.rule.is_empty()
+                if matches!(rule.watch, Watch::DiscardRate { .. })
                     && !open.contains_key(&cause(&contract.dataset, &rule.name, &signal.rule))
                 {
                     explain(lake, contract, rule, &recent, signal, now_ms).await?;
@@ -86,6 +88,17 @@ fn discard_rates(recent: &[&Entry], rows_min: u64) -> Option<Vec<Signal>> {
         Signal { rule: rule.to_owned(), value, summary, common: BTreeMap::new() }
     };
     Some(discarded.into_iter().map(signal).collect())
+}
+
+/// The dataset checks that fail. Of days only those count that were judged after `since_ms`.
+async fn failing(lake: &Lake, contract: &Contract, since_ms: i64) -> Result<Vec<Signal>, AlertError> {
+    let failing = record::failing(lake, &contract.dataset, since_ms).await?;
+    let signal = |Failing { check, windows, newest }: Failing| {
+        let further = if windows > 1 { format!(" and {} more", windows - 1) } else { String::new() };
+        let summary = format!("the check {check} fails for the window {newest}{further}");
+        Signal { rule: check, value: windows as f64, summary, common: BTreeMap::new() }
+    };
+    Ok(failing.into_iter().map(signal).collect())
 }
 
 /// Minutes since the time of silver's newest row; `None` while there is no row.

@@ -35,6 +35,8 @@ pub enum Watch {
     /// Readings of a window that gateways gave up, and batches that are missing between others for longer than
     /// the window.
     Lost,
+    /// Windows in which a dataset check last failed; each check by itself.
+    Checks,
 }
 
 /// How it is written.
@@ -50,8 +52,10 @@ pub(super) fn alerts(custom: &[odcs::Custom], problems: &mut Problems) -> Vec<Al
             "discard_rate" => Watch::DiscardRate { rows_min: alert.rows_min.unwrap_or(100) },
             "freshness" => Watch::Freshness,
             "lost" => Watch::Lost,
+            "checks" => Watch::Checks,
             other => {
-                problems.push(format!("{at}: watch {other} is not one of discard_rate, freshness, lost"));
+                problems
+                    .push(format!("{at}: watch {other} is not one of discard_rate, freshness, lost, checks"));
                 continue;
             }
         };
@@ -68,7 +72,7 @@ pub(super) fn alerts(custom: &[odcs::Custom], problems: &mut Problems) -> Vec<Al
                 "Minutes",
                 [alert.open_above_percent, alert.open_above_count],
             ),
-            Watch::Lost => (
+            Watch::Lost | Watch::Checks => (
                 alert.open_above_count.or(Some(0.0)),
                 alert.resolve_below_count.or(Some(0.0)),
                 "Count",

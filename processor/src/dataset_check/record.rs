@@ -8,7 +8,7 @@ use datafusion::arrow::array::{
     TimestampMicrosecondArray,
 };
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use datafusion::common::DataFusionError;
 
 use super::{CheckResult, DatasetCheckError};
@@ -107,6 +107,43 @@ pub(super) async fn changed(
     let is_news =
         |result: &&CheckResult| !last.contains(&(result.check.clone(), result.window.clone(), result.passed));
     Ok(results.iter().filter(is_news).cloned().collect())
+}
+
+/// A check that fails.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Failing {
+    /// Its id.
+    pub check: String,
+    /// Windows whose newest result failed.
+    pub windows: u64,
+    /// The last one of these by name.
+    pub newest: String,
+}
+
+/// The dataset's checks that fail by the newest result of a window; of days, when it is after `since_ms`
+/// (since 1970-01-01 UTC), because a day that nothing comes to is not judged again.
+pub async fn failing(lake: &Lake, dataset: &str, since_ms: i64) -> Result<Vec<Failing>, DatasetCheckError> {
+    let sql = format!(
+        "SELECT check, count(*), max(\"window\") FROM ( \
+           SELECT *, row_number() OVER (PARTITION BY check, \"window\" ORDER BY checked_at DESC) AS place \
+           FROM checks WHERE dataset = '{dataset}') \
+         WHERE place = 1 AND NOT passed AND (\"window\" IN ('run', 'all', 'newest') \
+           OR CAST(CAST(checked_at AS TIMESTAMP) AS BIGINT) / 1000000 > {since_ms}) \
+         GROUP BY check ORDER BY check"
+    );
+    let mut failing = Vec::new();
+    for batch in ask(lake, &sql).await? {
+        let column = |at: usize| cast(batch.column(at), &DataType::Utf8).map_err(DataFusionError::from);
+        let (checks, newest) = (column(0)?, column(2)?);
+        for row in 0..batch.num_rows() {
+            failing.push(Failing {
+                check: checks.as_string::<i32>().value(row).to_owned(),
+                windows: batch.column(1).as_primitive::<Int64Type>().value(row).unsigned_abs(),
+                newest: newest.as_string::<i32>().value(row).to_owned(),
+            });
+        }
+    }
+    Ok(failing)
 }
 
 /// The windows of which there are results.

@@ -6,6 +6,7 @@ use datafusion::arrow::datatypes::Schema;
 use serde_json::{Map, Value, json};
 
 use crate::contract::{Contract, Redact, Severity};
+use crate::dataset_check::CheckResult;
 use crate::origin::ColumnOrigin;
 use crate::run::DatasetReport;
 
@@ -72,7 +73,8 @@ pub(super) fn schema(schema: &Schema, contract: &Contract) -> Value {
 
 /// What the contract's checks found in what was read. A check failed if it was the first that a row
 /// failed; of a required column it is known how often it was missing.
-pub(super) fn quality(contract: &Contract, did: &DatasetReport) -> Value {
+pub(super) fn quality(contract: &Contract, did: &DatasetReport, held: &[CheckResult]) -> Value {
+    let held = held.iter().filter(|result| result.dataset == contract.dataset).map(held_assertion);
     let assertions: Vec<Value> = contract
         .checks
         .iter()
@@ -90,6 +92,7 @@ pub(super) fn quality(contract: &Contract, did: &DatasetReport) -> Value {
                 "contentType": "sql",
             })
         })
+        .chain(held)
         .collect();
     let mut facets = facet(
         "dataQualityAssertions",
@@ -112,6 +115,18 @@ pub(super) fn quality(contract: &Contract, did: &DatasetReport) -> Value {
         facet("dataQualityMetrics", "1-0-3", "DataQualityMetricsInputDatasetFacet", metrics),
     );
     facets
+}
+
+/// A dataset check's result over one window.
+fn held_assertion(result: &CheckResult) -> Value {
+    json!({
+        "assertion": result.check,
+        "success": result.passed,
+        "severity": if result.severity == Severity::Warn.word() { "warn" } else { "error" },
+        "description": format!("over the window {}", result.window),
+        "expected": result.expected,
+        "actual": result.value.map_or_else(|| "null".to_owned(), |value| value.to_string()),
+    })
 }
 
 pub(super) fn written(rows: u64) -> Value {

@@ -15,9 +15,11 @@ use crate::config::BatchConfig;
 use crate::phase::Phase;
 use crate::range::{DEFAULT_CONTRACT, OutOfRange, RangeTable};
 use crate::source::{Chunk, Sample, Stamp};
-use crate::spool::{Spool, SpoolConfig, WhenFull};
+use crate::spool::{Class, Classes, SpoolConfig, WhenFull};
 
 pub(super) const DAY_MS: i64 = 86_400_000;
+/// Every fourth reading is of this channel, which has priority.
+const PRIORITY_CHANNEL: &str = "humidity";
 const START_MS: i64 = FLOOR_MS + 100 * DAY_MS;
 
 /// What can happen to a board.
@@ -127,7 +129,7 @@ impl Board {
     fn start(&mut self) {
         let state_dir = self.dir.path().to_owned();
         let config = spool_config(&state_dir);
-        let (spool, _) = Spool::open(config.clone()).unwrap();
+        let (spool, _) = Classes::open(config.clone(), true).unwrap();
         let (held_bytes_max, when_full) = self.held;
         let clock_config = ClockConfig { set_marker: None, held_bytes_max };
         let undated_config = SpoolConfig { when_full, ..config.clone() };
@@ -143,7 +145,8 @@ impl Board {
         let range = RangeTable::from_contract(DEFAULT_CONTRACT, OutOfRange::Keep).unwrap();
         let batch = BatchConfig { frame_bytes_max: 2_200, age_ms_max: 3_600_000 };
         let boot = next_boot(&state_dir).unwrap();
-        self.batcher = Batcher::new(("gw", boot), batch, range, (Arc::new(spool), undated), clock).ok();
+        let batcher = Batcher::new(("gw", boot), batch, range, (Arc::new(spool), undated), clock).unwrap();
+        self.batcher = Some(batcher.with_priority(&[PRIORITY_CHANNEL.into()]));
     }
 
     pub(super) fn batcher(&mut self) -> (&mut Batcher, &mut watch::Receiver<Phase>) {
@@ -174,7 +177,7 @@ impl Board {
                 let batcher = self.batcher().0;
                 if passing_on && batcher.undated.has_dates() {
                     for frame in batcher.undated.take_dated().unwrap() {
-                        batcher.spool.append(&frame.bytes, frame.readings, false).unwrap();
+                        batcher.spool.append(Class::Ordinary, &frame.bytes, frame.readings, false).unwrap();
                     }
                 }
                 self.batcher = None;
@@ -204,9 +207,7 @@ impl Board {
     async fn seal(&mut self) {
         let (batcher, phase) = self.batcher();
         batcher.look(phase).await;
-        if batcher.open().since.is_some() {
-            batcher.seal(phase).await;
-        }
+        batcher.seal_all(phase).await;
     }
 
     fn samples(&mut self, count: u64, ago_ms: u64) -> Vec<Sample> {
@@ -222,7 +223,7 @@ impl Board {
             Sample {
                 device: "d".into(),
                 boot_seq: Some((1, seq)),
-                channel: "temperature".into(),
+                channel: if seq % 4 == 3 { PRIORITY_CHANNEL } else { "temperature" }.into(),
                 at: own_ms.map_or(Stamp::Uptime(uptime_ms as i64), Stamp::Wall),
                 value: 20.0 + (seq.wrapping_mul(2_654_435_761) >> 8) as f64 % 500.0 / 100.0,
                 quality: Quality::GOOD,
@@ -238,9 +239,9 @@ impl Board {
         let undated = Arc::clone(batcher.undated.spool());
         let waiting = undated.state().readings;
         self.batcher = None;
-        let (spool, _) = Spool::open(spool_config(self.dir.path())).unwrap();
+        let (spool, _) = Classes::open(spool_config(self.dir.path()), false).unwrap();
         let mut frames: BTreeMap<(u64, u64), Vec<u8>> = BTreeMap::new();
-        while let Some(taken) = spool.take(std::time::Instant::now(), usize::MAX).unwrap() {
+        while let Some((_, taken)) = spool.take(std::time::Instant::now(), usize::MAX).unwrap() {
             assert!(taken.identity.sealed_ms >= FLOOR_MS, "nothing goes out as of 1970");
             let identity = (taken.identity.boot, taken.identity.seq);
             let before = frames.insert(identity, taken.bytes.to_vec());
@@ -251,7 +252,7 @@ impl Board {
             self.check_frame(frame, &mut found);
         }
         let passed_on = found.len();
-        while let Some(taken) = undated.take(std::time::Instant::now(), usize::MAX).unwrap() {
+        while let Some((_, taken)) = undated.take(std::time::Instant::now(), usize::MAX).unwrap() {
             // After a kill in the middle a frame may be in both places: it becomes the same bytes again.
             found.extend(readings(&taken.bytes).1.iter().map(|reading| reading.seq));
         }
@@ -310,9 +311,9 @@ pub(super) fn on_a_board_that_holds(held: (u64, WhenFull), run: impl AsyncFnOnce
 
 /// The errors of all readings that the gateway stamped, by flags.
 pub(super) fn errors(board: &Board) -> BTreeSet<(i64, u8)> {
-    let (spool, _) = Spool::open(spool_config(board.dir.path())).unwrap();
+    let (spool, _) = Classes::open(spool_config(board.dir.path()), false).unwrap();
     let mut errors = BTreeSet::new();
-    while let Some(taken) = spool.take(std::time::Instant::now(), usize::MAX).unwrap() {
+    while let Some((_, taken)) = spool.take(std::time::Instant::now(), usize::MAX).unwrap() {
         for reading in readings(&taken.bytes).1 {
             let truth = &board.truth[&reading.seq];
             if truth.own_ms.is_none() {
