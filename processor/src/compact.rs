@@ -120,7 +120,7 @@ pub async fn due(
     };
     let open_from = first_open_day(settings.closed_after_days, now_ms);
     let mut due = Vec::new();
-    for path in lake.tables()?.into_iter().filter(|path| !path.starts_with("gold/")) {
+    for path in lake.tables().await?.into_iter().filter(|path| !path.starts_with("gold/")) {
         let order = key_of(&path).unwrap_or_else(|| vec!["bronze_key".to_owned()]);
         let Some(table) = Table::open(lake, &path).await? else { continue };
         for (partition, files) in table.partitions(settings.small_file_bytes)? {

@@ -2,6 +2,9 @@
 //!
 //! Promises that an opened lake exists and names what is wrong when it does not. Bronze is listed and
 //! read here, and written by [`Lake::put_durable`] alone: write-once, on disk before it returns.
+//!
+//! A lake is a folder, or, with [`Lake::over`], whatever an object store holds. Everything but the folder's own
+//! care (is it writable, is it synced, what did a killed program leave) goes through that store.
 
 mod adopt;
 mod document;
@@ -12,6 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use deltalake::{DeltaTable, DeltaTableBuilder, DeltaTableError};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
@@ -25,8 +29,10 @@ pub use leftover::Leftover;
 #[derive(Clone, Debug)]
 pub struct Lake {
     url: Url,
-    root: PathBuf,
-    store: Arc<LocalFileSystem>,
+    /// Its folder, if it is one.
+    root: Option<PathBuf>,
+    /// Where `bronze` is at the root.
+    store: Arc<dyn ObjectStore>,
 }
 
 /// Why a lake cannot be used.
@@ -51,6 +57,14 @@ pub enum LakeError {
         url: String,
         /// The operating system's word.
         source: std::io::Error,
+    },
+    /// Only a lake on a disk can do it.
+    #[error("{operation} needs lakes in folders of this machine, and {url} is none")]
+    NotOnDisk {
+        /// What was tried.
+        operation: &'static str,
+        /// The lake.
+        url: String,
     },
     /// A bronze object exists with other bytes.
     #[error(
@@ -153,7 +167,13 @@ impl Lake {
             source,
         })?;
         let url = Url::from_directory_path(&root).map_err(|()| LakeError::Url { url: url.to_owned() })?;
-        Ok(Self { url, root, store: Arc::new(store) })
+        Ok(Self { url, root: Some(root), store: Arc::new(store) })
+    }
+
+    /// The lake that `store` holds, at its root. `url` names the store to DataFusion, which keeps the first one that it is
+    /// given under a scheme and a host for as long as the process lives; it has no path.
+    pub fn over(url: Url, store: Arc<dyn ObjectStore>) -> Self {
+        Self { url, root: None, store }
     }
 
     /// The lake's URL, with a closing slash.
@@ -161,42 +181,72 @@ impl Lake {
         &self.url
     }
 
-    /// Where a table at `path` is or will be. A local directory must exist before delta-rs looks into it.
-    pub(crate) fn table_place(&self, path: &str) -> Result<Url, LakeError> {
-        let read_only = |source| LakeError::ReadOnly { url: self.url.to_string(), source };
-        std::fs::create_dir_all(self.root.join(path)).map_err(read_only)?;
-        self.url.join(path).map_err(|_| LakeError::Url { url: format!("{}{path}", self.url) })
+    /// Whether there may be a table at `path`: in a folder, whether it has that folder.
+    pub(crate) fn may_have(&self, path: &str) -> bool {
+        self.root.as_ref().is_none_or(|root| root.join(path).is_dir())
     }
 
-    /// Whether anything was ever stored at `path`.
-    pub(crate) fn has(&self, path: &str) -> bool {
-        self.root.join(path).is_dir()
+    /// The table at `path`, loaded; without a version where there is none yet. A local directory must exist before
+    /// delta-rs looks into it.
+    pub(crate) async fn delta_table(&self, path: &str) -> Result<DeltaTable, DeltaTableError> {
+        let url = self.url.join(path).map_err(|error| DeltaTableError::generic(error.to_string()))?;
+        let builder = DeltaTableBuilder::from_url(url.clone())?;
+        let mut table = match &self.root {
+            Some(root) => {
+                std::fs::create_dir_all(root.join(path)).map_err(|source| DeltaTableError::Io { source })?;
+                builder.build()?
+            }
+            None => builder.with_storage_backend(Arc::clone(&self.store), url).build()?,
+        };
+        match table.load().await {
+            Ok(()) | Err(DeltaTableError::NotATable(_)) => Ok(table),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether there is a table at `path`.
+    pub(crate) async fn has_table(&self, path: &str) -> Result<bool, LakeError> {
+        let log = format!("{path}/_delta_log");
+        let first = self.store.list(Some(&Path::from(log.as_str()))).try_next().await;
+        let listed =
+            first.map_err(|source| LakeError::Store { operation: "looking for", key: log, source })?;
+        Ok(listed.is_some())
     }
 
     /// Every table below the lake, by path: `<name>` or `<tier>/<name>`.
-    pub fn tables(&self) -> Result<Vec<String>, LakeError> {
-        let read_failed = |source| LakeError::Disk {
-            operation: "listing the tables of",
-            key: self.url.to_string(),
-            source,
-        };
-        let is_table = |path: &str| self.has(&format!("{path}/_delta_log"));
+    pub async fn tables(&self) -> Result<Vec<String>, LakeError> {
         let mut tables = Vec::new();
-        for folder in folders(&self.root).map_err(read_failed)?.into_iter().filter(|name| name != "bronze") {
-            if is_table(&folder) {
+        for folder in self.folders(None).await?.into_iter().filter(|name| name != "bronze") {
+            if self.has_table(&folder).await? {
                 tables.push(folder);
                 continue;
             }
-            let below = folders(&self.root.join(&folder)).map_err(read_failed)?;
-            tables.extend(below.iter().map(|name| format!("{folder}/{name}")).filter(|path| is_table(path)));
+            for path in self.folders(Some(&folder)).await? {
+                if self.has_table(&path).await? {
+                    tables.push(path);
+                }
+            }
         }
         tables.sort();
         Ok(tables)
     }
 
-    /// Fails with the operating system's word where nothing can be written.
+    /// The folders in a folder, as paths.
+    async fn folders(&self, folder: Option<&str>) -> Result<Vec<String>, LakeError> {
+        let listed = self.store.list_with_delimiter(folder.map(Path::from).as_ref()).await;
+        let listed = listed.map_err(|source| LakeError::Store {
+            operation: "listing",
+            key: folder.unwrap_or(self.url.as_str()).to_owned(),
+            source,
+        })?;
+        Ok(listed.common_prefixes.iter().map(Path::to_string).collect())
+    }
+
+    /// Fails with the operating system's word where nothing can be written; another store than a folder says so when
+    /// it is written to.
     pub fn check_writable(&self) -> Result<(), LakeError> {
-        let probe = self.root.join(format!(".ingot-probe-{:016x}", fastrand::u64(..)));
+        let Some(root) = &self.root else { return Ok(()) };
+        let probe = root.join(format!(".ingot-probe-{:016x}", fastrand::u64(..)));
         File::create(&probe)
             .and_then(|_| std::fs::remove_file(&probe))
             .map_err(|source| LakeError::ReadOnly { url: self.url.to_string(), source })
@@ -262,12 +312,9 @@ impl Lake {
 
     /// `object_store` does not sync local files: the file, and the directories that name it, are synced here.
     fn sync(&self, key: &str) -> Result<(), LakeError> {
-        let file = self.store.path_to_filesystem(&location(key)?).map_err(|source| LakeError::Store {
-            operation: "syncing",
-            key: key.to_owned(),
-            source,
-        })?;
-        let directories = file.ancestors().skip(1).take_while(|dir| dir.starts_with(&self.root));
+        let Some(root) = &self.root else { return Ok(()) };
+        let file = root.join(key);
+        let directories = file.ancestors().skip(1).take_while(|dir| dir.starts_with(root));
         std::iter::once(file.as_path())
             .chain(directories)
             .try_for_each(|path| File::open(path)?.sync_all())
@@ -282,17 +329,6 @@ fn listed(meta: ObjectMeta) -> BronzeObject {
         bytes: meta.size,
         modified_ms: meta.last_modified.timestamp_millis(),
     }
-}
-
-fn folders(dir: &std::path::Path) -> std::io::Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            names.extend(entry.file_name().into_string());
-        }
-    }
-    Ok(names)
 }
 
 /// What tells one content of a key from another. A local store's tag is inode, time and size; the inode

@@ -140,7 +140,7 @@ pub async fn plan(
     let mut steps: Vec<Step> = due.into_iter().map(Step::Compact).collect();
     let cutoff_ms = now_ms - i64::from(settings.keep_hours) * HOUR_MS;
     let mut removals = Vec::new();
-    for path in lake.tables()? {
+    for path in lake.tables().await? {
         let Some(table) = Table::open(lake, &path).await? else { continue };
         let log = table.log_state(cutoff_ms, now_ms).await?;
         if rewritten.contains(&path) || log.commits_since_checkpoint >= COMMITS_MAX {

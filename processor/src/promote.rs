@@ -6,7 +6,7 @@
 //! judged at its own time, not at the clock's, so it gets the same verdict every time. (A contract changed between a cut and
 //! the next run can still judge it differently; the audit shows that.)
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use chrono::DateTime;
 use datafusion::arrow::compute::{filter_record_batch, not};
@@ -82,7 +82,7 @@ pub struct Promoted {
     pub failed: Vec<(String, ObjectError)>,
 }
 
-/// Promotes a group of objects of the checker's dataset.
+/// Promotes a group of objects of the checker's dataset; one that is in it twice, as queues will have it, counts once.
 pub async fn promote(
     lake: &Lake,
     checker: &Checker,
@@ -92,7 +92,8 @@ pub async fn promote(
     let contract = checker.contract();
     let mut promoted = Promoted::default();
     let mut examined: Vec<(&Candidate, Examined)> = Vec::with_capacity(candidates.len());
-    for candidate in candidates {
+    let mut seen = HashSet::new();
+    for candidate in candidates.iter().filter(|candidate| seen.insert(candidate.object.id())) {
         match examine_object(lake, checker, candidate).await {
             Ok(found) => examined.push((candidate, found)),
             Err(ObjectError::Examine(ExamineError::Quarantined { check, rows, rows_in, frames, .. })) => {

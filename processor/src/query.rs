@@ -75,7 +75,7 @@ impl SchemaProvider for Tables {
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        self.paths.get(name).is_some_and(|path| self.lake.has(path))
+        self.paths.get(name).is_some_and(|path| self.lake.may_have(path))
     }
 }
 

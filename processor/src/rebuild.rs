@@ -101,7 +101,7 @@ async fn mark(from: &Lake, into: &Lake) -> Result<(), RebuildError> {
         return Err(RebuildError::Same);
     }
     let name = from.url().to_string();
-    if into.is_empty() {
+    if into.is_empty()? {
         into.put_durable(MARKER, name.into()).await?;
         return Ok(());
     }

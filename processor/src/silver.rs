@@ -22,7 +22,7 @@ use datafusion::common::{DataFusionError, ScalarValue};
 use datafusion::logical_expr::{Expr, JoinType, col, ident, lit};
 
 use crate::contract::Contract;
-use crate::lake::{BronzeObject, Lake};
+use crate::lake::{BronzeObject, Lake, LakeError};
 use crate::table::{CONFLICTS_MAX, CommitError, Table, TableError, after_conflict};
 use crate::{latest, session};
 
@@ -35,6 +35,9 @@ pub enum SilverError {
     /// The table failed or stayed contended.
     #[error(transparent)]
     Commit(#[from] CommitError),
+    /// The lake could not be read.
+    #[error(transparent)]
+    Lake(#[from] LakeError),
     /// The contract has `latestBy` and its rows were promoted without, or the other way round.
     #[error(
         "silver of {dataset} was written under a contract that had another mind of `latestBy`; rebuild it from bronze"
@@ -92,7 +95,7 @@ pub fn rows_path(contract: &Contract) -> String {
 pub async fn open(lake: &Lake, contract: &Contract) -> Result<Table, SilverError> {
     let dataset = contract.dataset.clone();
     let latest = !contract.latest_by.is_empty();
-    if latest != lake.has(&versions_path(&dataset))
+    if latest != lake.has_table(&versions_path(&dataset)).await?
         && let Some(silver) = Table::open(lake, &path(&dataset)).await?
         && latest != latest::is_computed(&silver).await?
     {

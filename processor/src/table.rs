@@ -81,7 +81,7 @@ pub struct Table {
 impl Table {
     /// Opens the table at `path` below the lake; `None` where there is none yet.
     pub async fn open(lake: &Lake, path: &str) -> Result<Option<Self>, TableError> {
-        if !lake.has(path) {
+        if !lake.may_have(path) {
             return Ok(None);
         }
         let table = Self::at(lake, path).await?;
@@ -122,10 +122,7 @@ impl Table {
     }
 
     async fn at(lake: &Lake, path: &str) -> Result<Self, TableError> {
-        let url = lake
-            .table_place(path)
-            .map_err(|error| failed("opening", path)(DeltaTableError::generic(error.to_string())))?;
-        let delta = DeltaTable::try_from_url(url).await.map_err(failed("opening", path))?;
+        let delta = lake.delta_table(path).await.map_err(failed("opening", path))?;
         Ok(Self { path: path.to_owned(), delta })
     }
 

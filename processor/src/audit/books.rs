@@ -80,7 +80,7 @@ impl Books {
             };
             // Where versions are kept, silver is computed from them, and held against them elsewhere.
             let versions = silver::versions_path(&name);
-            let path = if lake.has(&versions) { versions } else { silver::path(&name) };
+            let path = if lake.has_table(&versions).await? { versions } else { silver::path(&name) };
             registered(&session, lake, &table, &path, &schema).await?;
             tables.insert(name, table);
         }

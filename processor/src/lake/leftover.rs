@@ -23,7 +23,8 @@ impl Lake {
     pub fn leftovers(&self, cutoff_ms: i64) -> Result<Vec<Leftover>, LakeError> {
         let cutoff = UNIX_EPOCH + Duration::from_millis(u64::try_from(cutoff_ms).unwrap_or_default());
         let mut found = Vec::new();
-        walk(&self.root, &self.root, cutoff, &mut found).map_err(|source| LakeError::Disk {
+        let Some(root) = &self.root else { return Ok(found) };
+        walk(root, root, cutoff, &mut found).map_err(|source| LakeError::Disk {
             operation: "looking for unfinished files in",
             key: self.url.to_string(),
             source,
@@ -34,7 +35,8 @@ impl Lake {
 
     /// Removes one; gone already is fine.
     pub fn remove_leftover(&self, leftover: &Leftover) -> Result<(), LakeError> {
-        match fs::remove_file(self.root.join(&leftover.path)) {
+        let Some(root) = &self.root else { return Ok(()) };
+        match fs::remove_file(root.join(&leftover.path)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(LakeError::Disk { operation: "removing", key: leftover.path.clone(), source: error })
             }
