@@ -100,6 +100,11 @@ impl<const SERIES: usize, const DEVICES: usize, const BYTES: usize> Batch<SERIES
         Ok(Self { gateway, header, table: Table::NEW, encoder: Encoder::new() })
     }
 
+    /// Numbers the next seal: for a frame that is written anew under the identity that it had.
+    pub fn next_seq(&mut self, seq: u64) {
+        self.header.seq = seq;
+    }
+
     /// The device's place in the table, made if it is new. `boot` names the device's own run.
     pub fn device(&mut self, name: &str, boot: u64) -> Result<DeviceId, DeclareError> {
         let name = Name::new(name).ok_or(DeclareError::Name)?;

@@ -25,6 +25,7 @@ use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion::prelude::SessionContext;
 
+use crate::forgotten::Forgotten;
 use crate::contract::{Contract, Reference};
 use crate::redact::Redactor;
 
@@ -67,6 +68,7 @@ pub enum CheckError {
 pub struct Checker {
     contract: Contract,
     redactor: Redactor,
+    forgotten: Forgotten,
     predicates: Vec<Predicate>,
     planned: DFSchemaRef,
     joined: SchemaRef,
@@ -107,6 +109,7 @@ impl Checker {
         let checker = Self {
             contract: contract.clone(),
             redactor: Redactor::new(contract),
+            forgotten: Forgotten::default(),
             predicates,
             planned,
             joined,
@@ -114,6 +117,16 @@ impl Checker {
         // What only shows at run time (a function without an implementation, a bad literal) shows now.
         checker.verdicts(&RecordBatch::new_empty(nullable(contract)), 0)?;
         Ok(checker)
+    }
+
+    /// Whose rows are discarded whatever they say.
+    #[must_use]
+    pub fn forgetting(self, forgotten: Forgotten) -> Self {
+        Self { forgotten, ..self }
+    }
+
+    pub(crate) fn forgotten(&self) -> &Forgotten {
+        &self.forgotten
     }
 
     /// The contract that is checked.

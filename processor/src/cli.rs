@@ -8,6 +8,7 @@ use crate::commands::alerts::{AlertTargets, AlertsArgs};
 use crate::commands::audit::AuditArgs;
 use crate::commands::contract::ContractArgs;
 use crate::commands::cost::CostArgs;
+use crate::commands::forget::ForgetArgs;
 use crate::commands::lineage::LineageTarget;
 use crate::commands::redrive::{RebuildArgs, RedriveArgs};
 use crate::commands::trace::TraceArgs;
@@ -72,6 +73,11 @@ pub enum Command {
         after_help = "Example:\n  ingot-processor rebuild --lake file:///data/lake --into file:///data/lake-2\n\nStop the processors, exchange the two folders and start them again when it is done."
     )]
     Rebuild(RebuildArgs),
+    /// Erase a person or a device from bronze, silver, discard and gold, for good, and leave a signed receipt
+    #[command(
+        after_help = "Example:\n  ingot-processor forget --lake file:///data/lake --pseudonym-key-file key --subject device=d1\n  echo customer_email=ann@example.org | ingot-processor forget --lake file:///data/lake --subject -\n  ingot-processor forget --lake file:///data/lake --verify receipts/5f0c.json"
+    )]
+    Forget(ForgetArgs),
     /// Follow a cell of gold to its silver rows, their bronze objects and the gateway's batches
     #[command(
         after_help = "Example:\n  ingot-processor trace --lake file:///data/lake --gold sensor_hourly --where \"device = 'd1' AND window_start = '2026-01-01T10:00:00Z'\""

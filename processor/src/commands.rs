@@ -5,6 +5,7 @@ pub mod audit;
 mod checks;
 pub mod contract;
 pub mod cost;
+pub mod forget;
 mod key;
 pub mod lineage;
 pub mod redrive;

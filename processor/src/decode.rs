@@ -110,6 +110,9 @@ pub enum Fault {
     /// `gz`: all that follows the last whole row.
     #[error("{0}")]
     Gz(GzProblem),
+    /// `forgotten`: it was erased, or is of somebody who was.
+    #[error("the row is forgotten")]
+    Forgotten,
 }
 
 impl Fault {
@@ -125,6 +128,7 @@ impl Fault {
             Self::RaggedRow { .. } => "ragged_row",
             Self::NoHeader => "no_header",
             Self::Gz(_) => "gz",
+            Self::Forgotten => crate::forgotten::RULE,
         }
     }
 }
@@ -170,6 +174,16 @@ impl Object {
             Some(_) => bytes.iter().rposition(|byte| *byte == key.format.row_end()).map_or(0, |end| end + 1),
         };
         Self { bytes: bytes.into(), rows_end, problem }
+    }
+
+    /// The bytes after decompression.
+    pub(crate) fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// Whether decompression stopped early.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.problem.is_some()
     }
 
     /// Bytes after decompression.

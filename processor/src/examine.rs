@@ -146,8 +146,10 @@ pub fn examine(
     let mut spans: Vec<Span> = Vec::new();
     let mut faults: Vec<(Span, Fault)> = Vec::new();
     let mut rows_over = false;
+    let mut recall = checker.forgotten().recall(contract);
     let Aside { frames, unknown } = object.rows(key.format, contract, |span, row| match row {
         _ if spans.len() + faults.len() == ROWS_MAX => rows_over = true,
+        row if recall.is_gone(key.format, object.slice(span), &row) => faults.push((span, Fault::Forgotten)),
         Ok(fields) => {
             conformer.push(fields);
             spans.push(span);

@@ -9,6 +9,7 @@
 mod adopt;
 mod document;
 mod leftover;
+mod replace;
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -99,6 +100,14 @@ pub enum LakeError {
         key: String,
         /// The operating system's word.
         source: std::io::Error,
+    },
+    /// A document of the lake is not what this program writes.
+    #[error("{key} is damaged: {source}")]
+    Document {
+        /// Where it is.
+        key: String,
+        /// What is wrong.
+        source: serde_json::Error,
     },
     /// The disk failed to make an object durable.
     #[error("making {key} durable: {source}")]
@@ -262,7 +271,7 @@ impl Lake {
     /// A bronze object as it is now, or `None` where there is none.
     pub async fn bronze_object(&self, key: &str) -> Result<Option<BronzeObject>, LakeError> {
         match self.store.head(&location(key)?).await {
-            Ok(meta) => Ok(Some(listed(meta))),
+            Ok(meta) => Ok(self.known_as(vec![listed(meta)]).await?.pop()),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(source) => Err(LakeError::Store { operation: "looking for", key: key.to_owned(), source }),
         }
@@ -272,7 +281,8 @@ impl Lake {
     pub fn bronze_stream(&self) -> BoxStream<'static, Result<BronzeObject, LakeError>> {
         let prefix = Path::from("bronze");
         let failed = move |source| LakeError::Store { operation: "listing", key: "bronze".into(), source };
-        self.store.list(Some(&prefix)).map_ok(listed).map_err(failed).boxed()
+        let found = self.store.list(Some(&prefix)).map_ok(listed).map_err(failed);
+        if self.has_retagged() { self.clone().known_as_stream(found) } else { found.boxed() }
     }
 
     /// A listed object's bytes, if it still is what was listed.
@@ -280,7 +290,7 @@ impl Lake {
         let key = &object.key;
         let store_error = |source| LakeError::Store { operation: "reading", key: key.clone(), source };
         let found = self.store.get(&location(key)?).await.map_err(store_error)?;
-        if content_tag(&found.meta) != object.etag {
+        if content_tag(&found.meta) != object.etag && !self.is_known_as(&listed(found.meta.clone()), &object.etag).await? {
             return Err(LakeError::Changed { key: key.clone() });
         }
         found.bytes().await.map_err(store_error)

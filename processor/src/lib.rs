@@ -31,6 +31,8 @@ pub mod decode;
 pub mod discard;
 pub mod examine;
 pub mod fingerprint;
+pub mod forget;
+pub mod forgotten;
 pub mod gold;
 pub mod lake;
 pub mod land;

@@ -21,6 +21,7 @@ async fn main() -> ExitCode {
         Command::Alerts(args) => commands::alerts::alerts(&cli, args).await,
         Command::Redrive(args) => commands::redrive::redrive(&cli, args).await,
         Command::Rebuild(args) => commands::redrive::rebuild(&cli, args).await,
+        Command::Forget(args) => commands::forget::forget(&cli, args).await,
         Command::Trace(args) => commands::trace::trace(&cli, args).await,
         Command::Query(query) => commands::query(&cli, query).await,
         Command::Compact(args) => commands::upkeep::compact(&cli, args).await,

@@ -68,6 +68,25 @@ impl PseudonymKey {
         let hex: String = tag.as_ref().iter().take(HASH_BYTES).map(|byte| format!("{byte:02x}")).collect();
         PREFIX.to_owned() + &hex
     }
+
+    /// A tag over `message` for another purpose than a pseudonym, in hex: no tag of one purpose is one of another,
+    /// or a pseudonym.
+    pub(crate) fn tag(&self, purpose: &str, message: &[u8]) -> String {
+        let tag = hmac::sign(&self.0, &labelled(purpose, message));
+        tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Whether `tag` is the one over `message`; takes as long for every wrong one.
+    pub(crate) fn is_tag(&self, purpose: &str, message: &[u8], tag: &str) -> bool {
+        let digit = |at: usize| u8::from_str_radix(tag.get(at..at + 2)?, 16).ok();
+        let bytes: Option<Vec<u8>> = (0..tag.len()).step_by(2).map(digit).collect();
+        bytes.is_some_and(|bytes| hmac::verify(&self.0, &labelled(purpose, message), &bytes).is_ok())
+    }
+}
+
+/// No value of a column has a zero byte first, so no pseudonym is made of this.
+fn labelled(purpose: &str, message: &[u8]) -> Vec<u8> {
+    [b"\0ingot/", purpose.as_bytes(), b"\0", message].concat()
 }
 
 fn is_pseudonym(value: &str) -> bool {

@@ -18,7 +18,7 @@ use crate::fingerprint::{Fingerprint, FingerprintError, Floats, fingerprint};
 use crate::lake::{Lake, LakeError};
 use crate::run::{RunError, RunReport, run};
 use crate::table::{Table, TableError};
-use crate::{discard, gold, ledger, silver};
+use crate::{discard, forgotten, gold, ledger, silver};
 
 /// Names the lake of which another one is the rebuild.
 const MARKER: &str = "rebuild-of";
@@ -64,6 +64,9 @@ pub enum RebuildError {
     /// A lake.
     #[error(transparent)]
     Lake(#[from] LakeError),
+    /// Who is forgotten.
+    #[error(transparent)]
+    Forgotten(#[from] forgotten::ForgottenError),
     /// The run.
     #[error(transparent)]
     Run(#[from] RunError),
@@ -89,6 +92,9 @@ pub async fn rebuild(
         into.adopt(from, &object)?;
         objects += 1;
     }
+    // What erasure left has to be known in the new lake as in the old one.
+    into.adopt_tags(from).await?;
+    forgotten::adopt(from, into).await?;
     let run = run(into, contracts, progress).await?;
     let tables = compare(from, into, contracts).await?;
     let equal = run.failed.is_empty() && tables.values().all(|table| table.old == table.new);

@@ -29,6 +29,7 @@ use crate::check::{CheckError, Checker};
 use crate::contract::Contract;
 use crate::discard::{self, DUPLICATE};
 use crate::examine::{DiscardRow, Examined, ORDINAL};
+use crate::forgotten::{Forgotten, ForgottenError};
 use crate::gold::{self, Refreshed};
 use crate::lake::{BronzeObject, Lake, LakeError};
 use crate::ledger::LedgerError;
@@ -100,6 +101,9 @@ pub enum RedriveError {
     /// The ledger's rows.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// Who is forgotten.
+    #[error(transparent)]
+    Forgotten(#[from] ForgottenError),
     /// A query.
     #[error("reading the discard table: {0}")]
     Query(#[from] DataFusionError),
@@ -134,7 +138,7 @@ pub async fn redrive(
     for contract in contracts {
         let listed: Vec<&Listed> = work.iter().filter(|listed| listed.dataset == contract.dataset).collect();
         if !listed.is_empty() {
-            let checker = Checker::new(contract)?;
+            let checker = Checker::new(contract)?.forgetting(Forgotten::load(lake, contract).await?);
             let candidates = candidates(lake, contract, &listed, &mut report).await?;
             for group in groups(&candidates) {
                 redrive_group(lake, &checker, which, group, &mut report).await?;

@@ -14,6 +14,7 @@ use crate::bronze::BronzeKey;
 use crate::check::{CheckError, Checker};
 use crate::contract::Contract;
 use crate::dataset_check::{self, Brought, CheckResult};
+use crate::forgotten::{Forgotten, ForgottenError};
 use crate::gold::{self, Refreshed};
 use crate::lake::{BronzeObject, Lake, LakeError};
 use crate::latest::{self, LatestError};
@@ -137,6 +138,9 @@ pub enum RunError {
     /// Promotion.
     #[error(transparent)]
     Promote(#[from] PromoteError),
+    /// Who is forgotten.
+    #[error(transparent)]
+    Forgotten(#[from] ForgottenError),
 }
 
 /// Promotes everything that is pending. `progress` is told the objects done and found.
@@ -159,7 +163,10 @@ pub async fn run_telling(
     lake.check_writable()?;
     // Nothing discarded is an empty table, not a missing one.
     discard::open(lake).await?;
-    let checkers: Vec<Checker> = contracts.iter().map(Checker::new).collect::<Result<_, _>>()?;
+    let mut checkers = Vec::with_capacity(contracts.len());
+    for contract in contracts {
+        checkers.push(Checker::new(contract)?.forgetting(Forgotten::load(lake, contract).await?));
+    }
     let mut report = RunReport::default();
     let pending = pending(lake, contracts, &mut report).await?;
     let found = pending.values().map(|objects| objects.len() as u64).sum();

@@ -5,6 +5,7 @@
 //! there, and decide anew. Two things of delta-rs are never called: `optimize` (two concurrent runs
 //! duplicate every row) and an overwrite or delete without a predicate.
 
+mod erase;
 mod files;
 mod log;
 mod transactions;
@@ -31,6 +32,7 @@ use deltalake::{DeltaTable, DeltaTableError};
 
 use crate::lake::Lake;
 
+pub(crate) use erase::{Cut, PLACE};
 pub use files::{Files, Partition};
 pub use log::{LogState, StoredFile};
 pub use vacuum::KEEP_HOURS_MAX;

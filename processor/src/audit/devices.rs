@@ -16,6 +16,7 @@ use super::books::{Books, GATEWAY_SQL};
 use super::{AuditError, Balance};
 use crate::contract::Contract;
 use crate::discard::DUPLICATE;
+use crate::forgotten::RULE;
 
 /// The key that makes a dataset's rows a device's sequence.
 const KEY: [&str; 3] = ["device", "boot", "seq"];
@@ -232,7 +233,7 @@ impl Query<'_> {
                GROUP BY gateway),
              hidden AS (
                SELECT gateway, count(*) AS rows_hidden, count(*) FILTER (WHERE rule IN ('frame', 'gz')) AS damaged
-               FROM discarded WHERE dataset = '{dataset}' AND device IS NULL GROUP BY gateway),
+               FROM discarded WHERE dataset = '{dataset}' AND device IS NULL AND rule <> '{RULE}' GROUP BY gateway),
              waiting AS (
                SELECT b.gateway, count(*) AS objects
                FROM bronze b LEFT ANTI JOIN ledger l ON b.bronze_key = l.bronze_key AND b.bronze_etag = l.bronze_etag

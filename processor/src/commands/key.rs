@@ -15,17 +15,7 @@ const KEY_VARIABLE: &str = "INGOT_PSEUDONYM_KEY";
 /// The contracts of a command that writes, with the key; a missing or short one ends it before anything is read.
 pub(super) fn contracts_with_key(place: &Place) -> Result<Vec<Contract>> {
     let mut contracts = contracts(&place.contracts)?;
-    let bytes = match &place.pseudonym_key_file {
-        Some(file) => match std::fs::read(file) {
-            Ok(bytes) => Some(bytes),
-            Err(error) => bail!(Usage(format!("--pseudonym-key-file {}: {error}", file.display()))),
-        },
-        None => env::var(KEY_VARIABLE).ok().map(String::into_bytes),
-    };
-    let key = match bytes.map(|bytes| PseudonymKey::new(&bytes)).transpose() {
-        Ok(key) => key,
-        Err(error) => bail!(Usage(error.to_string())),
-    };
+    let key = key(place)?;
     for contract in &mut contracts {
         contract.pseudonym_key.clone_from(&key);
         if let Err(error) = contract.check_key() {
@@ -33,4 +23,19 @@ pub(super) fn contracts_with_key(place: &Place) -> Result<Vec<Contract>> {
         }
     }
     Ok(contracts)
+}
+
+/// The key, if one is given.
+pub(super) fn key(place: &Place) -> Result<Option<PseudonymKey>> {
+    let bytes = match &place.pseudonym_key_file {
+        Some(file) => match std::fs::read(file) {
+            Ok(bytes) => Some(bytes),
+            Err(error) => bail!(Usage(format!("--pseudonym-key-file {}: {error}", file.display()))),
+        },
+        None => env::var(KEY_VARIABLE).ok().map(String::into_bytes),
+    };
+    match bytes.map(|bytes| PseudonymKey::new(&bytes)).transpose() {
+        Ok(key) => Ok(key),
+        Err(error) => bail!(Usage(error.to_string())),
+    }
 }

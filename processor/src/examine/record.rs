@@ -67,7 +67,7 @@ impl<'a> Records<'a> {
         let redactor = self.checker.redactor();
         let bytes = self.object.slice(span);
         match (self.format, fault) {
-            (_, Fault::Frame { .. }) => fault.to_string(),
+            (_, Fault::Frame { .. } | Fault::Forgotten) => fault.to_string(),
             // Without its columns' names nothing tells a person's name from a product's.
             (Format::Csv, _) if redactor.hides_any() => format!("{fault}; its values are not kept"),
             (_, Fault::Gz(problem)) if self.format == Format::Frames => problem.to_string(),

@@ -49,6 +49,22 @@ impl Lake {
         Ok(true)
     }
 
+    /// Removes every version of the document but the newest, and that too where `all`.
+    pub(crate) async fn drop_documents(&self, dir: &str, all: bool) -> Result<(), LakeError> {
+        let versions = self.document_versions(dir).await?;
+        let kept = versions.len().saturating_sub(usize::from(!all));
+        for (_, meta) in &versions[..kept] {
+            match self.store.delete(&meta.location).await {
+                Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(source) => {
+                    let key = meta.location.to_string();
+                    return Err(LakeError::Store { operation: "removing", key, source });
+                }
+            }
+        }
+        Ok(())
+    }
+
     async fn document_versions(&self, dir: &str) -> Result<Vec<(u64, ObjectMeta)>, LakeError> {
         let listed: Vec<ObjectMeta> = self
             .store

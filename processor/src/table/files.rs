@@ -81,7 +81,7 @@ impl Table {
 }
 
 /// The predicate that selects the partition.
-fn is(partition: &Partition) -> Expr {
+pub(super) fn is(partition: &Partition) -> Expr {
     let columns = partition.iter().map(|(column, value)| match value {
         Some(value) => ident(column).eq(lit(value.as_str())),
         None => ident(column).is_null(),

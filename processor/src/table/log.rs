@@ -87,6 +87,12 @@ impl Table {
         Ok(freed)
     }
 
+    /// The files of the log before `version`.
+    pub(super) async fn log_before(&self, version: u64) -> Result<Vec<StoredFile>, TableError> {
+        let files = self.log_files().await.map_err(failed("listing the log of", &self.path))?;
+        Ok(files.into_iter().filter(|file| file.version < version).map(|file| file.file).collect())
+    }
+
     async fn log_files(&self) -> Result<Vec<LogFile>, DeltaTableError> {
         let log = self.delta.log_store();
         let listed: Vec<_> = log.object_store(None).list(Some(log.log_path())).try_collect().await?;

@@ -1,0 +1,217 @@
+//! A bronze object without some of its rows: their places stay, and hold nothing.
+//!
+//! Pure: bytes in, bytes out. A row of text is overwritten, so every other row keeps its place and its bytes. A
+//! reading's frame is encoded anew with a reading of nobody in its place. So rows keep their numbers, batches
+//! their sizes, and whatever refers to them stays right. What is gone is known by [`is_erased`].
+
+use std::collections::BTreeSet;
+use std::io::Write;
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use super::frames;
+use crate::bronze::{BronzeKey, Format};
+use crate::contract::Contract;
+use crate::decode::{Field, Object};
+use crate::forgotten::value;
+
+/// What stands where text was: DEL, with which a hole in paper tape was overpunched. No row that can be read has it first.
+const ERASED: u8 = 0x7f;
+/// The device of the readings that stand where others were; it is nobody's.
+pub(super) const ERASED_DEVICE: &str = "ingot.forgotten";
+/// The checksum and the length at the end of a gzip stream (RFC 1952).
+const GZ_TRAILER_BYTES: usize = 8;
+
+/// Whether a row was erased: its bytes say so, or the device in a frame.
+pub(crate) fn is_erased(format: Format, bytes: &[u8], device: Option<&Field<'_>>) -> bool {
+    match format {
+        Format::Frames => device == Some(&Field::Text(ERASED_DEVICE)),
+        Format::Ndjson => bytes.first() == Some(&ERASED) && bytes.iter().all(|byte| *byte == ERASED),
+        // As many fields as before: it may be the header's place.
+        Format::Csv => {
+            let rest = &bytes[bytes.iter().take_while(|byte| **byte == b',').count()..];
+            !rest.is_empty() && rest.iter().all(|byte| *byte == ERASED)
+        }
+    }
+}
+
+/// What an object has of a subject.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Found {
+    /// The places of its rows, and of rows that cannot be read and have the value somewhere.
+    pub places: BTreeSet<i64>,
+    /// Rows of others that have the value somewhere.
+    pub mentions: u64,
+}
+
+/// Looks for the rows in which `column` (a place among the contract's) is `wanted`.
+pub(super) fn find(contract: &Contract, key: &BronzeKey, bytes: Bytes, column: usize, wanted: &str) -> Found {
+    let object = Object::open(key, bytes);
+    let mut found = Found::default();
+    let written = serde_json::Value::from(wanted).to_string();
+    let written = &written[1..written.len() - 1];
+    let device = contract.column_index("device");
+    object.rows(key.format, contract, |span, row| {
+        let bytes = object.slice(span);
+        let is_text = key.format != Format::Frames;
+        let mentions = || is_text && [wanted, written].iter().any(|text| has_word(bytes, text.as_bytes()));
+        match row {
+            Ok(fields) if is_erased(key.format, bytes, device.map(|device| &fields[device])) => {}
+            Ok(fields) if value(&fields[column]).is_some_and(|value| value == wanted) => {
+                found.places.insert(span.ordinal);
+            }
+            Ok(_) if mentions() => found.mentions += 1,
+            Err(_) if mentions() => {
+                found.places.insert(span.ordinal);
+            }
+            _ => {}
+        }
+    });
+    found
+}
+
+/// Whether `word` stands in `bytes`, and no letter or digit directly at its ends.
+pub(super) fn has_word(bytes: &[u8], word: &[u8]) -> bool {
+    let free = |byte: Option<&u8>| byte.is_none_or(|byte| !byte.is_ascii_alphanumeric());
+    !word.is_empty()
+        && bytes.windows(word.len()).enumerate().any(|(at, window)| {
+            window == word && free(bytes[..at].last()) && free(bytes.get(at + word.len()))
+        })
+}
+
+/// An object cannot be written without the rows.
+#[derive(Debug, thiserror::Error)]
+#[error("{key} cannot be written without the subject's rows: {problem}")]
+pub struct EraseError {
+    key: String,
+    problem: String,
+}
+
+/// The object's bytes without the rows at `places`; `None` if they are gone already.
+pub(super) fn without(
+    contract: &Contract,
+    key: &BronzeKey,
+    bytes: Bytes,
+    places: &BTreeSet<i64>,
+) -> Result<Option<Vec<u8>>, EraseError> {
+    let failed = |problem: String| EraseError { key: key.key.clone(), problem };
+    let object = Object::open(key, bytes);
+    let erased = match key.format {
+        Format::Frames => frames::without(contract, &object, places).map_err(failed)?,
+        Format::Ndjson | Format::Csv => text_without(contract, key.format, &object, places),
+    };
+    let Some(erased) = erased else { return Ok(None) };
+    if !key.gzip {
+        return Ok(Some(erased));
+    }
+    let mut packed = GzEncoder::new(Vec::new(), Compression::best());
+    let packed = packed.write_all(&erased).and_then(|()| packed.finish());
+    let mut packed = packed.map_err(|error| failed(error.to_string()))?;
+    if object.is_cut() {
+        // A stream that stopped early still does.
+        packed.truncate(packed.len().saturating_sub(GZ_TRAILER_BYTES));
+    }
+    Ok(Some(packed))
+}
+
+fn text_without(
+    contract: &Contract,
+    format: Format,
+    object: &Object,
+    places: &BTreeSet<i64>,
+) -> Option<Vec<u8>> {
+    let mut erased = object.bytes().to_vec();
+    let mut changed = false;
+    object.rows(format, contract, |span, _| {
+        let row = object.slice(span);
+        if !places.contains(&span.ordinal) || is_erased(format, row, None) {
+            return;
+        }
+        let commas = match format {
+            Format::Csv => Object::csv_fields(row).len().saturating_sub(1).min(row.len().saturating_sub(1)),
+            _ => 0,
+        };
+        let here = &mut erased[span.offset..span.offset + span.len];
+        here[..commas].fill(b',');
+        here[commas..].fill(ERASED);
+        changed = true;
+    });
+    changed.then_some(erased)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn orders() -> Contract {
+        Contract::embedded().remove(1)
+    }
+
+    fn key(name: &str) -> BronzeKey {
+        BronzeKey::parse(&format!("bronze/orders/{name}"), |_| true).unwrap()
+    }
+
+    fn rows(name: &str, bytes: &[u8]) -> Vec<(i64, usize, usize, bool)> {
+        let object = Object::open(&key(name), Bytes::copy_from_slice(bytes));
+        let mut rows = Vec::new();
+        object.rows(key(name).format, &orders(), |span, _| {
+            let gone = is_erased(key(name).format, object.slice(span), None);
+            rows.push((span.ordinal, span.offset, span.len, gone));
+        });
+        rows
+    }
+
+    fn email(name: &str, bytes: &[u8]) -> (Found, Vec<u8>) {
+        let column = orders().column_index("customer_email").unwrap();
+        let bytes = Bytes::copy_from_slice(bytes);
+        let found = find(&orders(), &key(name), bytes.clone(), column, "ann@x.example");
+        let erased = without(&orders(), &key(name), bytes, &found.places).unwrap();
+        (found, erased.unwrap_or_default())
+    }
+
+    #[test]
+    fn rows_of_text_keep_their_places_and_the_subjects_hold_nothing() {
+        let lines = "{\"order_id\":\"A1\",\"customer_email\":\"ann@x.example\"}\r\n\n{\"order_id\":\"A2\",\"notes\":\"for ann@x.example\"}\n{\"customer_email\":\"\\u0061nn@x.example\"}\n broken ann@x.example\n{\"customer_email\":\"joann@x.example\"}";
+        let csv = "order_id,customer_email,notes\r\nA1,ann@x.example,\"two\nlines, one\"\nA2,bob@x.example,\nA3,ann@x.example\n";
+        for (name, text, places, mentions) in
+            [("a.ndjson", lines, vec![0, 2, 3], 1), ("a.csv", csv, vec![0, 2], 0)]
+        {
+            let (found, erased) = email(name, text.as_bytes());
+            assert_eq!((found.places.iter().copied().collect::<Vec<_>>(), found.mentions), (places, mentions));
+            let (before, after) = (rows(name, text.as_bytes()), rows(name, &erased));
+            assert_eq!(before.len(), after.len());
+            for (before, after) in before.iter().zip(&after) {
+                assert_eq!((before.0, before.1, before.2), (after.0, after.1, after.2));
+                assert_eq!(after.3, found.places.contains(&after.0), "{name}");
+            }
+            assert_eq!(email(name, &erased).0.places, BTreeSet::new(), "nothing is left, and again is nothing");
+        }
+    }
+
+    #[test]
+    fn a_packed_object_is_packed_again_and_a_cut_one_stays_cut() {
+        let text = "{\"order_id\":\"A1\",\"customer_email\":\"ann@x.example\"}\n{\"order_id\":\"A2\"}\n{\"order_";
+        let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+        packed.write_all(text.as_bytes()).unwrap();
+        let packed = packed.finish().unwrap();
+        for bytes in [&packed[..], &packed[..packed.len() - 6]] {
+            let (found, erased) = email("a.ndjson.gz", bytes);
+            assert_eq!(found.places, BTreeSet::from([0]));
+            let object = |bytes: &[u8]| Object::open(&key("a.ndjson.gz"), Bytes::copy_from_slice(bytes));
+            assert_eq!(object(&erased).is_cut(), object(bytes).is_cut());
+            assert_eq!(object(&erased).len(), text.len());
+            let (before, after) = (rows("a.ndjson.gz", bytes), rows("a.ndjson.gz", &erased));
+            assert_eq!(before[1..], after[1..]);
+        }
+    }
+
+    #[test]
+    fn a_word_is_whole() {
+        for (text, is) in [("d1", true), ("x d1,", true), ("d10", false), ("ad1", false), ("\"d1\"", true)] {
+            assert_eq!(has_word(text.as_bytes(), b"d1"), is, "{text}");
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! A lake in which a person and a device are in every tier and format; and then they are not.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use datafusion::arrow::util::pretty::pretty_format_batches;
+use deltalake::parquet::file::reader::{FileReader, SerializedFileReader};
+use flate2::Compression;
+use flate2::read::MultiGzDecoder;
+use flate2::write::GzEncoder;
+use ingot_agent::{Batch, Quality, Reading};
+use tempfile::TempDir;
+
+use super::receipt::verify;
+use super::*;
+use crate::audit::audit;
+use crate::decode::{Field, Object};
+use crate::query::query;
+use crate::rebuild::rebuild;
+use crate::run::run;
+
+const PERSON: &str = "ann.forgetme@mail.example";
+const DEVICE: &str = "sensor-forgetme";
+const AT_MS: i64 = 1_767_268_800_000;
+
+struct Fixture {
+    dir: TempDir,
+    lake: Lake,
+    contracts: Vec<Contract>,
+    key: PseudonymKey,
+}
+
+fn order(n: usize, email: &str, status: &str, day: u32) -> String {
+    format!(
+        "{{\"order_id\":\"A{n}\",\"status\":\"{status}\",\"amount\":{n}.5,\"currency\":\"EUR\",\"created_at\":\"2026-01-0{day}T10:00:00Z\",\"customer_email\":\"{email}\",\"notes\":\"n{n}\"}}"
+    )
+}
+
+fn frame(seq: u64, values: &[(&str, u64, f64)]) -> Vec<u8> {
+    let mut batch: Box<Batch<64, 64, 8192>> = Box::new(Batch::new("gw", 7).unwrap());
+    batch.next_seq(seq);
+    for (device, count, value) in values {
+        let device = batch.device(device, 1).unwrap();
+        let series = batch.series(device, "temperature").unwrap();
+        let at_ms = AT_MS + 1_000 * count.cast_signed();
+        batch.push(series, &Reading { seq: *count, at_ms, value: *value, quality: Quality::GOOD }).unwrap();
+    }
+    let mut bytes = Vec::new();
+    batch.seal(AT_MS + 60_000, 5, |part| bytes.extend_from_slice(part));
+    bytes
+}
+
+fn gz(text: &str) -> Vec<u8> {
+    let mut packed = GzEncoder::new(Vec::new(), Compression::default());
+    packed.write_all(text.as_bytes()).unwrap();
+    packed.finish().unwrap()
+}
+
+impl Fixture {
+    /// Without alerts of its own; `pseudonym`: the address has one in silver.
+    async fn new(pseudonym: bool) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let lake = Lake::open(url::Url::from_directory_path(dir.path()).unwrap().as_str()).unwrap();
+        let key = PseudonymKey::new(b"0123456789abcdef0123456789abcdef").unwrap();
+        let mut contracts = Contract::embedded();
+        if pseudonym {
+            let text = include_str!("../../../contracts/orders.yaml");
+            let text = text.replacen("property: redact, value: mask", "property: redact, value: pseudonym", 1);
+            contracts[1] = Contract::parse(&text).unwrap();
+        }
+        contracts.iter_mut().for_each(|contract| contract.pseudonym_key = Some(key.clone()));
+        let fixture = Self { dir, lake, contracts, key };
+        fixture.fill();
+        fixture.run().await;
+        fixture
+    }
+
+    fn write(&self, key: &str, bytes: impl AsRef<[u8]>) {
+        let path = self.dir.path().join(key);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+
+    fn fill(&self) {
+        let other = "bob@mail.example";
+        let lines = [
+            order(1, PERSON, "paid", 1),
+            order(2, other, "paid", 1),
+            order(3, PERSON, "lost", 1),
+            format!("{{\"order_id\":\"A4\",\"customer_email\":\"{PERSON}"),
+            order(5, other, "lost", 1),
+            order(2, other, "shipped", 1),
+            order(1, PERSON, "paid", 1),
+        ];
+        self.write("bronze/orders/dt=2026-01-01/a.ndjson", lines.join("\n"));
+        self.write(
+            "bronze/orders/dt=2026-01-02/b.csv",
+            format!(
+                "order_id,status,amount,currency,created_at,customer_email\nA6,paid,5,EUR,2026-01-02T10:00:00Z,{PERSON}\nA7,paid,6,EUR,2026-01-02T10:00:00Z,{other}\nA8,paid,{PERSON}\nA9,paid,x,EUR,2026-01-02T10:00:00Z,{other}\n"
+            ),
+        );
+        let packed = [order(10, other, "paid", 2), order(11, PERSON, "paid", 2), order(12, other, "lost", 2)];
+        self.write("bronze/orders/dt=2026-01-02/c.ndjson.gz", gz(&packed.join("\n")));
+        self.write("bronze/orders/dt=2026-01-02/other.ndjson", order(13, other, "paid", 2));
+        let name = |seq| format!("bronze/sensor_readings/dt=2026-01-01/gateway=gw/0000000000000007-{seq:010}.ingot");
+        let first = [(DEVICE, 0, 20.0), ("d2", 0, 1.0 / 3.0), (DEVICE, 1, 999.0), ("d2", 1, 999.0)];
+        self.write(&name(0), frame(0, &first));
+        self.write(&name(1), frame(1, &[("d2", 2, 21.0), ("d2", 3, -999.0), (DEVICE, 2, 21.5), ("d2", 1, 999.0)]));
+        self.write(&name(2), frame(2, &[("d2", 4, 21.0)]));
+        self.write(
+            "bronze/sensor_readings/dt=2026-01-01/d.ndjson",
+            format!("{{\"device\":\"{DEVICE}\",\"channel\":\"temperature\",\"value\":5,\"at\":{AT_MS},\"seq\":3,\"boot\":1}}\n"),
+        );
+    }
+
+    async fn run(&self) {
+        let report = run(&self.lake, &self.contracts, |_, _| {}).await.unwrap();
+        assert!(report.failed.is_empty(), "{:?}", report.failed);
+    }
+
+    async fn forget(&self, subject: &str) -> ForgetReport {
+        let settings = ForgetSettings { alone: true, dry_run: false };
+        let subject: Subject = subject.parse().unwrap();
+        forget(&self.lake, &self.contracts, &self.key, &subject, settings, |_, _| {}).await.unwrap()
+    }
+
+    async fn rows(&self, sql: &str) -> String {
+        let rows = query(&self.lake, &self.contracts, sql).await.unwrap();
+        pretty_format_batches(&rows).unwrap().to_string()
+    }
+
+    /// Every other row of every table, all of its columns.
+    async fn others(&self) -> Vec<String> {
+        let mut others = Vec::new();
+        for sql in [
+            "SELECT * FROM silver.orders WHERE order_id NOT IN ('A1', 'A6', 'A11') ORDER BY order_id",
+            "SELECT * FROM silver.sensor_readings WHERE device <> 'sensor-forgetme' ORDER BY device, seq",
+            "SELECT rules, bronze_key, bronze_etag, ordinal, record, discarded_at FROM discard
+             WHERE rule <> 'forgotten' AND record NOT LIKE '%A1\"%' AND record NOT LIKE '%A3%' AND record NOT LIKE '%A4%'
+               AND record NOT LIKE '%forgetme%' AND ordinal || bronze_key <> '2bronze/orders/dt=2026-01-02/b.csv'
+             ORDER BY bronze_key, ordinal",
+        ] {
+            others.push(self.rows(sql).await);
+        }
+        others
+    }
+
+    async fn holds(&self) {
+        let balance = audit(&self.lake, &self.contracts).await.unwrap();
+        assert!(balance.is_balanced(), "{:?}", balance.findings);
+        let into = tempfile::tempdir().unwrap();
+        let into = Lake::open(url::Url::from_directory_path(into.path()).unwrap().as_str()).unwrap();
+        let rebuilt = rebuild(&self.lake, &into, &self.contracts, |_, _| {}).await.unwrap();
+        assert!(rebuilt.equal, "{:#?}", rebuilt.tables);
+    }
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+/// Where the text is: in a file's bytes, or in what is packed in them.
+fn holding(folder: &Path, text: &str) -> Vec<String> {
+    let mut holding = Vec::new();
+    for path in files(folder) {
+        let name = path.strip_prefix(folder).unwrap().display().to_string();
+        let bytes = std::fs::read(&path).unwrap();
+        let mut seen = String::from_utf8_lossy(&bytes).into_owned() + &name;
+        if name.ends_with(".parquet") {
+            let reader = SerializedFileReader::new(Bytes::from(bytes)).unwrap();
+            seen += &format!("{:?}", reader.metadata());
+            reader.get_row_iter(None).unwrap().for_each(|row| seen += &row.unwrap().to_string());
+        } else if name.ends_with(".gz") {
+            MultiGzDecoder::new(&bytes[..]).read_to_string(&mut seen).unwrap();
+        } else if name.ends_with(".ingot") {
+            let key = BronzeKey::parse(&name, |_| true).unwrap();
+            let contract = &Contract::embedded()[0];
+            Object::open(&key, bytes.into()).rows(key.format, contract, |_, row| {
+                if let Ok([Field::Text(device), ..]) = row {
+                    seen += device;
+                }
+            });
+        }
+        if seen.contains(text) {
+            holding.push(name);
+        }
+    }
+    holding
+}
+
+#[tokio::test]
+async fn a_person_and_a_device_are_gone_from_every_byte_and_nobody_else_is() {
+    for pseudonym in [false, true] {
+        let lake = Fixture::new(pseudonym).await;
+        let others = lake.others().await;
+        assert!(!holding(lake.dir.path(), PERSON).is_empty());
+        let report = lake.forget(&format!("customer_email={PERSON}")).await;
+        let erased = &report.datasets["orders"];
+        assert_eq!((erased.bronze_objects, erased.bronze_rows), (3, 7), "{report:?}");
+        assert_eq!((erased.silver_rows, erased.discard_rows), (3, 4), "{report:?}");
+        assert_eq!(holding(lake.dir.path(), PERSON), Vec::<String>::new());
+        assert_eq!(holding(lake.dir.path(), &lake.key.pseudonym(PERSON)), Vec::<String>::new());
+        assert_eq!(lake.others().await, others);
+        lake.holds().await;
+
+        let tables = holding(lake.dir.path(), DEVICE);
+        assert!(tables.iter().any(|name| name.starts_with("gold")), "{tables:?}");
+        let report = lake.forget(&format!("device={DEVICE}")).await;
+        let erased = &report.datasets["sensor_readings"];
+        assert_eq!((erased.bronze_objects, erased.bronze_rows), (3, 4), "{report:?}");
+        assert_eq!((erased.silver_rows, erased.discard_rows), (3, 1), "{report:?}");
+        assert_eq!(holding(lake.dir.path(), DEVICE), Vec::<String>::new());
+        assert_eq!(lake.others().await, others);
+        lake.holds().await;
+
+        let receipt = std::fs::read_to_string(lake.dir.path().join(report.receipt.unwrap())).unwrap();
+        let subject: Subject = format!("device={DEVICE}").parse().unwrap();
+        let statement = verify(&receipt, &lake.key, Some(&subject)).unwrap();
+        assert_eq!(&statement.datasets["sensor_readings"], erased);
+
+        // A redelivery under other names does not come back, and is erased by the same command.
+        lake.write("bronze/orders/dt=2026-01-03/again.ndjson", [order(1, PERSON, "paid", 1), order(20, "bob@mail.example", "paid", 3)].join("\n"));
+        lake.write("bronze/sensor_readings/dt=2026-01-01/again.ingot", frame(9, &[(DEVICE, 9, 20.0), ("d2", 5, 20.0)]));
+        lake.run().await;
+        assert!(!lake.rows("SELECT order_id FROM silver.orders").await.contains(" A1 "));
+        let forgotten = lake.rows("SELECT bronze_key, record FROM discard WHERE rule = 'forgotten' AND bronze_key LIKE '%again%'").await;
+        assert_eq!(forgotten.matches("the row is forgotten").count(), 2, "{forgotten}");
+        let report = lake.forget(&format!("device={DEVICE}")).await;
+        assert_eq!(report.datasets["sensor_readings"].bronze_rows, 1, "{report:?}");
+        assert_eq!(holding(lake.dir.path(), DEVICE), Vec::<String>::new());
+        lake.forget(&format!("customer_email={PERSON}")).await;
+        assert_eq!(holding(lake.dir.path(), PERSON), Vec::<String>::new());
+        lake.holds().await;
+    }
+}

@@ -1,0 +1,142 @@
+//! Where the subject may be named besides its rows: the results of dataset checks, and alerts.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{ArrayRef, AsArray, Int64Array, StringArray};
+use datafusion::arrow::compute::{cast, concat_batches};
+use datafusion::arrow::datatypes::Int64Type;
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::logical_expr::{col, lit};
+
+use super::object::has_word;
+use super::plan::{quoted, shown};
+use super::{ForgetError, Subject};
+use crate::contract::Contract;
+use crate::dataset_check::record;
+use crate::lake::Lake;
+use crate::pseudonym::PseudonymKey;
+use crate::session;
+use crate::table::{CONFLICTS_MAX, CommitError, Table, after_conflict};
+
+/// The table of results of dataset checks.
+pub(super) const CHECKS: &str = record::PATH;
+/// The alerts' state.
+const ALERTS: &str = "alerts";
+/// What stands for the subject where a text named it.
+const NOBODY: &str = "[FORGOTTEN]";
+
+/// Takes the subject's name out of checks and alerts.
+pub(super) async fn erase(
+    lake: &Lake,
+    contract: &Contract,
+    key: &PseudonymKey,
+    subject: &Subject,
+) -> Result<(), ForgetError> {
+    let mut names = vec![subject.value.clone()];
+    names.extend(shown(contract, key, subject).filter(|shown| *shown != subject.value));
+    for conflicts in 0..CONFLICTS_MAX {
+        match in_checks(lake, contract, &names).await {
+            Err(ForgetError::Commit(CommitError::Conflict { .. })) => after_conflict(conflicts).await,
+            done => {
+                done?;
+                break;
+            }
+        }
+    }
+    in_alerts(lake, &names).await
+}
+
+async fn in_checks(lake: &Lake, contract: &Contract, names: &[String]) -> Result<(), ForgetError> {
+    let Some(mut table) = Table::open(lake, CHECKS).await? else { return Ok(()) };
+    let context = session::context();
+    context.register_table("checks", table.provider().await?)?;
+    let schema = record::schema();
+    let columns: Vec<String> = schema.fields().iter().map(|field| quoted(field.name(), '"')).collect();
+    let sql = format!(
+        "SELECT {} FROM checks WHERE dataset = {}",
+        columns.join(", "),
+        quoted(&contract.dataset, '\'')
+    );
+    let mut rows = Vec::new();
+    let mut changed = false;
+    for batch in context.sql(&sql).await?.collect().await? {
+        let columns = batch.columns().iter().zip(schema.fields());
+        let columns = columns.map(|(column, field)| cast(column, field.data_type()));
+        let mut columns: Vec<ArrayRef> = columns.collect::<Result<_, _>>()?;
+        let places: BTreeMap<&str, usize> =
+            schema.fields().iter().enumerate().map(|(at, field)| (field.name().as_str(), at)).collect();
+        let (subjects, more, problem) = (places["subjects"], places["subjects_more"], places["problem"]);
+        let mut texts = Vec::with_capacity(batch.num_rows());
+        let mut mores = Vec::with_capacity(batch.num_rows());
+        for row in 0..batch.num_rows() {
+            let text = columns[subjects].as_string::<i32>().value(row);
+            let listed: Vec<String> = serde_json::from_str(text).unwrap_or_default();
+            let (gone, kept): (Vec<String>, Vec<String>) =
+                listed.into_iter().partition(|listed| names.iter().any(|name| has_word(listed.as_bytes(), name.as_bytes())));
+            changed |= !gone.is_empty();
+            texts.push(serde_json::to_string(&kept).map_err(ForgetError::Plan)?);
+            mores.push(columns[more].as_primitive::<Int64Type>().value(row) + gone.len() as i64);
+        }
+        let problems: StringArray = columns[problem]
+            .as_string::<i32>()
+            .iter()
+            .map(|text| text.map(|text| {
+                let without = without(text, names);
+                changed |= without != text;
+                without
+            }))
+            .collect();
+        columns[subjects] = Arc::new(StringArray::from(texts));
+        columns[more] = Arc::new(Int64Array::from(mores));
+        columns[problem] = Arc::new(problems);
+        rows.push(RecordBatch::try_new(Arc::clone(&schema), columns)?);
+    }
+    if changed {
+        let rows = concat_batches(&schema, &rows)?;
+        let predicate = col("dataset").eq(lit(contract.dataset.as_str()));
+        table.replace_where(rows, predicate, &[]).await?;
+    }
+    Ok(())
+}
+
+async fn in_alerts(lake: &Lake, names: &[String]) -> Result<(), ForgetError> {
+    loop {
+        let Some((version, bytes)) = lake.newest_document(ALERTS).await? else { return Ok(()) };
+        let text = String::from_utf8_lossy(&bytes);
+        let clean = without(&text, names);
+        if clean == text || lake.put_document(ALERTS, version + 1, clean.into_bytes()).await? {
+            return Ok(lake.drop_documents(ALERTS, false).await?);
+        }
+    }
+}
+
+/// The text with something else in place of each name that stands in it as a word.
+fn without(text: &str, names: &[String]) -> String {
+    let mut text = text.to_owned();
+    for name in names {
+        let mut from = 0;
+        while let Some(at) = text[from..].find(name.as_str()).map(|at| from + at) {
+            let end = at + name.len();
+            let letter = |sign: Option<char>| sign.is_some_and(|sign| sign.is_ascii_alphanumeric());
+            if letter(text[..at].chars().next_back()) || letter(text[end..].chars().next()) {
+                from = end;
+            } else {
+                text.replace_range(at..end, NOBODY);
+                from = at + NOBODY.len();
+            }
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_goes_and_longer_ones_stay() {
+        let names = ["d1".to_owned()];
+        assert_eq!(without("d1 d10 \"d1\" ad1", &names), "[FORGOTTEN] d10 \"[FORGOTTEN]\" ad1");
+    }
+}

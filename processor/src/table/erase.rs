@@ -1,0 +1,189 @@
+//! Taking rows out of a table for good: out of its newest version, its files, and its log.
+//!
+//! The rows go by partition: a partition is read, written anew without them, and replaced on the same snapshot.
+//! [`Table::cut`] then removes what older versions showed: the data files that the newest one does not, and the
+//! whole log before a checkpoint of it, with the statistics and predicates that stood there. Nobody can open
+//! an older version afterwards; that is the point.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use chrono::Duration;
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::common::DataFusionError;
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::logical_expr::{Expr, JoinType, ident, lit};
+use deltalake::DeltaTableError;
+use deltalake::delta_datafusion::DeltaSessionContext;
+use deltalake::operations::vacuum::VacuumMode;
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
+
+use super::files::is;
+use super::{CommitError, Input, Partition, Plan, StoredFile, Table, TableError, failed};
+
+/// Memory in which a partition is held against the places; the rest goes to the disk's temporary directory.
+const JOIN_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// The columns that say where a row came from.
+pub(crate) const PLACE: [&str; 3] = ["bronze_key", "bronze_etag", "ordinal"];
+
+/// What a cut removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Cut {
+    /// The version that stays.
+    pub version: u64,
+    /// Data files removed.
+    pub data_files: u64,
+    /// Files of the log removed.
+    pub log_files: u64,
+    /// Data files of no version that were left, because a writer may still be at work on them.
+    pub in_flight: u64,
+}
+
+impl Table {
+    /// The partitions that have rows at these places ([`PLACE`]'s columns).
+    pub(crate) async fn partitions_at(&self, places: &RecordBatch) -> Result<Vec<Partition>, TableError> {
+        let failed = failed("looking for rows in", &self.path);
+        let found = async {
+            let context = bounded()?;
+            let rows = context.read_table(self.provider().await.map_err(external)?)?;
+            let columns: Vec<String> = self.partition_columns();
+            let names: Vec<Expr> = columns.iter().map(ident).collect();
+            let places = renamed(context.read_batch(places.clone())?)?;
+            let rows = rows.join_on(places, JoinType::LeftSemi, same_place())?.select(names)?.distinct()?;
+            let mut partitions = BTreeSet::new();
+            for batch in rows.collect().await? {
+                for row in 0..batch.num_rows() {
+                    let value = |at: usize| {
+                        let column = batch.column(at);
+                        let text = datafusion::arrow::util::display::array_value_to_string(column, row)?;
+                        Ok::<_, DataFusionError>((!column.is_null(row)).then_some(text))
+                    };
+                    let values = (0..columns.len()).map(|at| Ok((columns[at].clone(), value(at)?)));
+                    partitions.insert(values.collect::<Result<Partition, DataFusionError>>()?);
+                }
+            }
+            Ok::<_, DataFusionError>(partitions.into_iter().collect())
+        };
+        found.await.map_err(|error| failed(DeltaTableError::from(error)))
+    }
+
+    /// Writes a partition anew: without the rows at `places`, with those of `added`.
+    pub(crate) async fn rewrite_without(
+        &mut self,
+        partition: &Partition,
+        places: &RecordBatch,
+        added: Option<RecordBatch>,
+    ) -> Result<(), CommitError> {
+        let plan = self.without(partition, places, added).await;
+        let plan = plan.map_err(|error| failed("reading", &self.path)(DeltaTableError::from(error)))?;
+        self.replace(Input::Plan(Box::new(plan)), is(partition), &[]).await
+    }
+
+    async fn without(
+        &self,
+        partition: &Partition,
+        places: &RecordBatch,
+        added: Option<RecordBatch>,
+    ) -> Result<Plan, DataFusionError> {
+        let context = bounded()?;
+        let rows = context.read_table(self.provider().await.map_err(external)?)?.filter(is(partition))?;
+        let names: Vec<String> = rows.schema().fields().iter().map(|field| field.name().clone()).collect();
+        let places = renamed(context.read_batch(places.clone())?)?;
+        let mut rows = rows.join_on(places, JoinType::LeftAnti, same_place())?;
+        if let Some(added) = added {
+            let added = context.read_batch(added)?.select(names.iter().map(ident).collect::<Vec<_>>())?;
+            rows = rows.union(added)?;
+        }
+        let (state, plan) = rows.into_parts();
+        Ok(Plan { state, plan })
+    }
+
+    fn partition_columns(&self) -> Vec<String> {
+        let state = self.delta.snapshot();
+        state.map(|state| state.metadata().partition_columns().to_vec()).unwrap_or_default()
+    }
+
+    /// Commits a version that changes nothing, so that the log can begin with it.
+    pub(crate) async fn mark(&mut self) -> Result<(), CommitError> {
+        let schema = self.provider().await?.schema();
+        let fields = schema.fields().iter().map(|field| {
+            let plain = match field.data_type() {
+                datafusion::arrow::datatypes::DataType::Utf8View => {
+                    datafusion::arrow::datatypes::DataType::Utf8
+                }
+                other => other.clone(),
+            };
+            field.as_ref().clone().with_data_type(plain)
+        });
+        let schema = Arc::new(datafusion::arrow::datatypes::Schema::new(fields.collect::<Vec<_>>()));
+        self.replace(Input::Rows(RecordBatch::new_empty(schema)), lit(false), &[]).await
+    }
+
+    /// Removes all that the newest version does not show: data files and the log before it. A file that no version
+    /// ever had and that was written after `in_flight_ms` (since 1970-01-01 UTC) may be a writer's, and stays.
+    pub(crate) async fn cut(&mut self, in_flight_ms: i64) -> Result<Cut, TableError> {
+        self.refresh().await?;
+        self.checkpoint().await?;
+        let version = self.version();
+        let mut cut = Cut { version, ..Cut::default() };
+        let removed: BTreeSet<String> = self.vacuumable(VacuumMode::Lite).await?.into_iter().collect();
+        let store = self.delta.log_store().object_store(None);
+        let mut gone = Vec::new();
+        for path in self.vacuumable(VacuumMode::Full).await? {
+            let is_removed = removed.contains(&path);
+            let path = Path::parse(&path).map_err(|error| {
+                failed("looking for unused files of", &self.path)(deltalake::ObjectStoreError::from(error))
+            })?;
+            let Ok(meta) = store.head(&path).await else { continue };
+            if is_removed || meta.last_modified.timestamp_millis() < in_flight_ms {
+                gone.push(StoredFile { path, bytes: meta.size });
+            } else {
+                cut.in_flight += 1;
+            }
+        }
+        cut.data_files = gone.len() as u64;
+        self.remove(&gone).await?;
+        let old = self.log_before(version).await?;
+        cut.log_files = old.len() as u64;
+        self.remove(&old).await?;
+        Ok(cut)
+    }
+
+    async fn vacuumable(&self, mode: VacuumMode) -> Result<Vec<String>, TableError> {
+        let plan = self
+            .delta
+            .clone()
+            .vacuum()
+            .with_mode(mode)
+            .with_retention_period(Duration::zero())
+            .with_enforce_retention_duration(false)
+            .with_dry_run(true)
+            .await;
+        Ok(plan.map_err(failed("looking for unused files of", &self.path))?.1.files_deleted)
+    }
+}
+
+/// A session that goes to disk where a partition is large: a sort-merge join can, a hash join cannot.
+fn bounded() -> Result<datafusion::prelude::SessionContext, DataFusionError> {
+    let memory = Arc::new(FairSpillPool::new(JOIN_BYTES_MAX));
+    let runtime = RuntimeEnvBuilder::new().with_memory_pool(memory).build_arc()?;
+    let context = DeltaSessionContext::with_runtime_env(runtime).into_inner();
+    context.state_ref().write().config_mut().options_mut().optimizer.prefer_hash_join = false;
+    Ok(context)
+}
+
+fn renamed(
+    places: datafusion::dataframe::DataFrame,
+) -> Result<datafusion::dataframe::DataFrame, DataFusionError> {
+    places.select(PLACE.map(|name| ident(name).alias(format!("gone_{name}"))))
+}
+
+fn same_place() -> Vec<Expr> {
+    PLACE.iter().map(|name| ident(*name).eq(ident(format!("gone_{name}")))).collect()
+}
+
+fn external(error: TableError) -> DataFusionError {
+    DataFusionError::External(error.into())
+}
