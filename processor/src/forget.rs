@@ -2,7 +2,7 @@
 //!
 //! In order: the subject is noted ([`crate::forgotten`]), so that from now on its rows are discarded; a [`plan`] of
 //! what goes is made from the tables' own places, and stored; then [`object`] by object bronze loses the rows, then
-//! discard, silver and the [`ledger`](mod@books) say so, gold is computed anew, and old files and logs go.
+//! discard, silver and the ledger ([`books`]) say so, gold is computed anew, and old files and logs go.
 //! Last comes a signed [`receipt`]. Every step can be done twice: cut anywhere, the same command goes on with the stored plan.
 //!
 //! Places stay: an erased row is counted, as discarded by the rule `forgotten`, in bronze as in the books; so the

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::DataFusionError;
-use datafusion::logical_expr::lit;
+use datafusion::logical_expr::{col, lit};
 use serde::Serialize;
 
 use crate::contract::{Contract, GoldQuery, Window};
@@ -168,7 +168,8 @@ async fn refresh_one(
         None => Table::open_or_create(lake, &path, &rows.schema(), partitions).await?,
     };
     let predicate = match &days {
-        Some(days) if days.is_empty() => lit(false),
+        // Nothing is replaced: no row is without a day. A bare FALSE is refused.
+        Some(days) if days.is_empty() => col("dt").is_null(),
         Some(days) => on_days(days),
         None => lit(true),
     };

@@ -14,7 +14,7 @@ use datafusion::arrow::datatypes::{DataType, Int64Type};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::DataFusionError;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::logical_expr::{Expr, Volatility, lit};
+use datafusion::logical_expr::{Expr, Volatility, col, lit};
 use datafusion::prelude::SessionContext;
 
 use crate::contract::Contract;
@@ -100,7 +100,8 @@ async fn refresh_once(lake: &Lake, contract: &Contract, versions: &Table) -> Res
         None => None,
     };
     let predicate = match &days {
-        Some(days) if days.is_empty() => lit(false),
+        // Nothing is replaced: no row is without a day. A bare FALSE is refused.
+        Some(days) if days.is_empty() => col("dt").is_null(),
         Some(days) => on_days(days),
         None => lit(true),
     };

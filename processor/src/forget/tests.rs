@@ -205,6 +205,7 @@ async fn a_person_and_a_device_are_gone_from_every_byte_and_nobody_else_is() {
         assert_eq!(holding(lake.dir.path(), &lake.key.pseudonym(PERSON)), Vec::<String>::new());
         assert_eq!(lake.others().await, others);
         lake.holds().await;
+        lake.run().await;
 
         let tables = holding(lake.dir.path(), DEVICE);
         assert!(tables.iter().any(|name| name.starts_with("gold")), "{tables:?}");
@@ -223,7 +224,7 @@ async fn a_person_and_a_device_are_gone_from_every_byte_and_nobody_else_is() {
 
         // A redelivery under other names does not come back, and is erased by the same command.
         lake.write("bronze/orders/dt=2026-01-03/again.ndjson", [order(1, PERSON, "paid", 1), order(20, "bob@mail.example", "paid", 3)].join("\n"));
-        lake.write("bronze/sensor_readings/dt=2026-01-01/again.ingot", frame(9, &[(DEVICE, 9, 20.0), ("d2", 5, 20.0)]));
+        lake.write("bronze/sensor_readings/dt=2026-01-01/again.ingot", frame(3, &[(DEVICE, 9, 20.0), ("d2", 5, 20.0)]));
         lake.run().await;
         assert!(!lake.rows("SELECT order_id FROM silver.orders").await.contains(" A1 "));
         let forgotten = lake.rows("SELECT bronze_key, record FROM discard WHERE rule = 'forgotten' AND bronze_key LIKE '%again%'").await;
@@ -234,5 +235,88 @@ async fn a_person_and_a_device_are_gone_from_every_byte_and_nobody_else_is() {
         lake.forget(&format!("customer_email={PERSON}")).await;
         assert_eq!(holding(lake.dir.path(), PERSON), Vec::<String>::new());
         lake.holds().await;
+    }
+}
+
+/// What a cut at a moment leaves: the plan is stored, and some of the steps are done.
+#[tokio::test]
+async fn cut_after_any_step_the_same_command_completes_it() {
+    let subject: Subject = format!("device={DEVICE}").parse().unwrap();
+    for done in 0..5 {
+        let lake = Fixture::new(false).await;
+        let contract = &lake.contracts[0];
+        let mark = subject.mark(&lake.key);
+        forgotten::remember(&lake.lake, &lake.key, &subject.column, &mark).await.unwrap();
+        let plan = Plan::make(&lake.lake, &[contract], &lake.key, &subject, 0, &|_, _| {}).await.unwrap();
+        plan.store(&lake.lake, &mark).await.unwrap();
+        let planned = &plan.datasets[&contract.dataset];
+        let some = if done == 1 { 1 } else { planned.objects.len() };
+        if done > 0 {
+            for object in planned.objects.iter().filter(|object| object.in_bronze).take(some) {
+                rewrite(&lake.lake, contract, object).await.unwrap();
+            }
+        }
+        if done > 1 {
+            let checker = Checker::new(contract).unwrap();
+            books::erase(&lake.lake, &checker, planned).await.unwrap();
+        }
+        if done > 2 {
+            gold::refresh(&lake.lake, contract).await.unwrap();
+            traces::erase(&lake.lake, contract, &lake.key, &subject).await.unwrap();
+        }
+        if done > 3 {
+            cut(&lake.lake, &silver::path(&contract.dataset), i64::MAX).await.unwrap();
+        }
+        // A processor goes on with a lake in which half is done, before the command is given again.
+        lake.run().await;
+        let report = lake.forget(&format!("device={DEVICE}")).await;
+        let erased = &report.datasets["sensor_readings"];
+        assert_eq!((erased.bronze_rows, erased.silver_rows, erased.discard_rows), (4, 3, 1), "cut {done}");
+        assert_eq!(holding(lake.dir.path(), DEVICE), Vec::<String>::new(), "cut {done}");
+        lake.holds().await;
+    }
+}
+
+#[tokio::test]
+async fn what_may_be_in_flight_stays_and_says_so_and_a_lake_that_forgot_wants_its_key() {
+    let lake = Fixture::new(false).await;
+    let orphan = lake.dir.path().join("silver/sensor_readings/dt=2026-01-01/part-0-orphan.parquet");
+    std::fs::write(&orphan, DEVICE).unwrap();
+    let subject: Subject = format!("device={DEVICE}").parse().unwrap();
+    let forget = async |settings, contracts: &[Contract]| {
+        forget(&lake.lake, contracts, &lake.key, &subject, settings, |_, _| {}).await.unwrap()
+    };
+    let dry = forget(ForgetSettings { dry_run: true, alone: false }, &lake.contracts).await;
+    assert_eq!((dry.datasets["sensor_readings"].bronze_rows, dry.receipt), (4, None));
+    assert!(!lake.dir.path().join(forgotten::PATH).exists());
+
+    let report = forget(ForgetSettings::default(), &lake.contracts).await;
+    assert_eq!((report.in_flight, report.is_complete(), &report.receipt), (1, false, &None));
+    assert!(orphan.exists());
+    let report = forget(ForgetSettings { alone: true, dry_run: false }, &lake.contracts).await;
+    assert!(report.is_complete() && report.receipt.is_some() && !orphan.exists());
+    // The receipt is of both runs: nothing was found by the second one.
+    assert_eq!(report.datasets["sensor_readings"].silver_rows, 3);
+
+    let mut keyless = lake.contracts.clone();
+    keyless.iter_mut().for_each(|contract| contract.pseudonym_key = None);
+    let refused = run(&lake.lake, &keyless, |_, _| {}).await.unwrap_err().to_string();
+    assert!(refused.contains("--pseudonym-key-file"), "{refused}");
+    let other = PseudonymKey::new(b"fedcba9876543210fedcba9876543210").unwrap();
+    keyless.iter_mut().for_each(|contract| contract.pseudonym_key = Some(other.clone()));
+    let refused = run(&lake.lake, &keyless, |_, _| {}).await.unwrap_err().to_string();
+    assert!(refused.contains("another key"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_column_that_names_nobody_is_refused_with_those_that_do() {
+    let lake = Fixture::new(false).await;
+    for column in ["seq", "status", "no_such"] {
+        let subject: Subject = format!("{column}=secret-value").parse().unwrap();
+        let settings = ForgetSettings::default();
+        let refused = forget(&lake.lake, &lake.contracts, &lake.key, &subject, settings, |_, _| {}).await;
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.contains("columns that are: country, customer_email, device, notes"), "{refused}");
+        assert!(!refused.contains("secret-value") && !format!("{subject:?}").contains("secret-value"));
     }
 }

@@ -13,7 +13,7 @@ use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::DataFusionError;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::logical_expr::{Expr, JoinType, ident, lit};
+use datafusion::logical_expr::{Expr, JoinType, ident};
 use deltalake::DeltaTableError;
 use deltalake::delta_datafusion::DeltaSessionContext;
 use deltalake::operations::vacuum::VacuumMode;
@@ -21,7 +21,7 @@ use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
 use super::files::is;
-use super::{CommitError, Input, Partition, Plan, StoredFile, Table, TableError, failed};
+use super::{COMPACTED, CommitError, Input, Partition, Plan, StoredFile, Table, TableError, failed};
 
 /// Memory in which a partition is held against the places; the rest goes to the disk's temporary directory.
 const JOIN_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -118,7 +118,8 @@ impl Table {
             field.as_ref().clone().with_data_type(plain)
         });
         let schema = Arc::new(datafusion::arrow::datatypes::Schema::new(fields.collect::<Vec<_>>()));
-        self.replace(Input::Rows(RecordBatch::new_empty(schema)), lit(false), &[]).await
+        let version = i64::try_from(self.version()).unwrap_or(i64::MAX).saturating_add(1);
+        self.append(RecordBatch::new_empty(schema), &[(COMPACTED.to_owned(), version)]).await
     }
 
     /// Removes all that the newest version does not show: data files and the log before it. A file that no version
