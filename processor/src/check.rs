@@ -25,8 +25,8 @@ use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion::prelude::SessionContext;
 
-use crate::forgotten::Forgotten;
 use crate::contract::{Contract, Reference};
+use crate::forgotten::Forgotten;
 use crate::redact::Redactor;
 
 /// A contract's check that cannot be run.

@@ -30,7 +30,7 @@ use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use crate::cli::{Cli, Format, Land, Query, Run, Watch};
+use crate::cli::{Cli, Command, Format, Land, Query, Run, Watch};
 use key::contracts_with_key;
 
 const WORK_FAILED: u8 = 1;
@@ -38,7 +38,12 @@ const USAGE: u8 = 2;
 
 /// Logs go to stderr, in JSON where the summary is.
 pub fn start_log(cli: &Cli) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("ingot_processor=info"));
+    let ours = || EnvFilter::new("ingot_processor=info");
+    let filter = match cli.command {
+        // The query engine logs its plans, with the values in them.
+        Command::Forget(_) => ours(),
+        _ => EnvFilter::try_from_default_env().unwrap_or_else(|_| ours()),
+    };
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match cli.format {
         Format::Json => log.json().init(),

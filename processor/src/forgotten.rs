@@ -80,7 +80,12 @@ pub fn schema() -> SchemaRef {
 }
 
 /// Notes the subject; once, however often it is asked for.
-pub(crate) async fn remember(lake: &Lake, key: &PseudonymKey, column: &str, mark: &str) -> Result<(), ForgottenError> {
+pub(crate) async fn remember(
+    lake: &Lake,
+    key: &PseudonymKey,
+    column: &str,
+    mark: &str,
+) -> Result<(), ForgottenError> {
     let mut table = Table::open_or_create(lake, PATH, &schema(), &[]).await?;
     for known in rows(&table).await? {
         if known.key_mark != key.tag(KEY_PURPOSE, b"") {
@@ -201,7 +206,12 @@ struct Watched<'a> {
 
 impl Recall<'_> {
     /// Whether the row was erased from its object, or is a forgotten subject's.
-    pub(crate) fn is_gone(&mut self, format: Format, bytes: &[u8], row: &Result<&[Field<'_>], Fault>) -> bool {
+    pub(crate) fn is_gone(
+        &mut self,
+        format: Format,
+        bytes: &[u8],
+        row: &Result<&[Field<'_>], Fault>,
+    ) -> bool {
         let fields = row.as_ref().ok();
         let device = self.device.and_then(|device| fields.map(|fields| &fields[device]));
         object::is_erased(format, bytes, device)

@@ -290,7 +290,9 @@ impl Lake {
         let key = &object.key;
         let store_error = |source| LakeError::Store { operation: "reading", key: key.clone(), source };
         let found = self.store.get(&location(key)?).await.map_err(store_error)?;
-        if content_tag(&found.meta) != object.etag && !self.is_known_as(&listed(found.meta.clone()), &object.etag).await? {
+        if content_tag(&found.meta) != object.etag
+            && !self.is_known_as(&listed(found.meta.clone()), &object.etag).await?
+        {
             return Err(LakeError::Changed { key: key.clone() });
         }
         found.bytes().await.map_err(store_error)

@@ -16,7 +16,8 @@ fn processor(lake: &TempLake, args: &[&str], stdin: Option<&str>) -> Output {
     command.args(args).arg("--lake").arg(lake.url()).current_dir(workspace()).env("INGOT_PSEUDONYM_KEY", KEY);
     command.env("RUST_LOG", "debug").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    std::io::Write::write_all(&mut child.stdin.take().unwrap(), stdin.unwrap_or_default().as_bytes()).unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), stdin.unwrap_or_default().as_bytes())
+        .unwrap();
     child.wait_with_output().unwrap()
 }
 
@@ -26,9 +27,8 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 fn holding(lake: &TempLake, text: &str) -> Vec<PathBuf> {
-    let holds = |file: &PathBuf| {
-        std::fs::read(file).unwrap().windows(text.len()).any(|part| part == text.as_bytes())
-    };
+    let holds =
+        |file: &PathBuf| std::fs::read(file).unwrap().windows(text.len()).any(|part| part == text.as_bytes());
     files(lake.path()).into_iter().filter(holds).collect()
 }
 
@@ -45,7 +45,9 @@ fn a_forgotten_device_and_person_are_in_no_byte_of_the_lake() {
         .collect();
     succeeded(gateway(&lake, spool.path(), &readings));
     let order = |n: u32, email: &str| {
-        format!("{{\"order_id\":\"A{n}\",\"status\":\"paid\",\"amount\":5,\"currency\":\"EUR\",\"created_at\":\"2026-01-01T10:00:00Z\",\"customer_email\":\"{email}\"}}\n")
+        format!(
+            "{{\"order_id\":\"A{n}\",\"status\":\"paid\",\"amount\":5,\"currency\":\"EUR\",\"created_at\":\"2026-01-01T10:00:00Z\",\"customer_email\":\"{email}\"}}\n"
+        )
     };
     lake.write(
         "bronze/orders/dt=2026-01-01/a.ndjson",
@@ -62,7 +64,8 @@ fn a_forgotten_device_and_person_are_in_no_byte_of_the_lake() {
     assert_eq!(nobody.status.code(), Some(2));
 
     let mut said = Vec::new();
-    for (subject, stdin) in [(format!("device={DEVICE}"), None), ("-".to_owned(), Some(format!("customer_email={EMAIL}\n")))]
+    for (subject, stdin) in
+        [(format!("device={DEVICE}"), None), ("-".to_owned(), Some(format!("customer_email={EMAIL}\n")))]
     {
         let args = ["forget", "--alone", "--format", "json", "--subject", &subject];
         let output = succeeded(processor(&lake, &args, stdin.as_deref()));
@@ -72,7 +75,11 @@ fn a_forgotten_device_and_person_are_in_no_byte_of_the_lake() {
         let verify = ["forget", "--verify", receipt.to_str().unwrap(), "--subject"];
         said.push(succeeded(processor(&lake, &[&verify[..], &[&named]].concat(), None)));
         assert_eq!(processor(&lake, &[&verify[..], &["device=other"]].concat(), None).status.code(), Some(1));
-        std::fs::write(&receipt, std::fs::read_to_string(&receipt).unwrap().replace("_rows\": ", "_rows\": 1")).unwrap();
+        std::fs::write(
+            &receipt,
+            std::fs::read_to_string(&receipt).unwrap().replace("_rows\": ", "_rows\": 1"),
+        )
+        .unwrap();
         assert_eq!(processor(&lake, &verify[..3], None).status.code(), Some(1), "a changed receipt");
         said.push(output);
     }
@@ -80,7 +87,10 @@ fn a_forgotten_device_and_person_are_in_no_byte_of_the_lake() {
         assert_eq!(holding(&lake, text), Vec::<PathBuf>::new());
         for output in &said {
             let words = [&output.stdout[..], &output.stderr].concat();
-            assert!(!String::from_utf8_lossy(&words).contains(text), "the commands do not name whom they erase");
+            assert!(
+                !String::from_utf8_lossy(&words).contains(text),
+                "the commands do not name whom they erase"
+            );
         }
     }
     assert_eq!(lake.query(others), kitchen);

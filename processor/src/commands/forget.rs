@@ -55,9 +55,9 @@ pub async fn forget(cli: &Cli, args: &ForgetArgs) -> Result<ExitCode> {
     .await;
     bar.finish_and_clear();
     let report = match report {
-        Err(
-            error @ (ForgetError::Column { .. } | ForgetError::Forgotten(ForgottenError::OtherKey)),
-        ) => bail!(Usage(error.to_string())),
+        Err(error @ (ForgetError::Column { .. } | ForgetError::Forgotten(ForgottenError::OtherKey))) => {
+            bail!(Usage(error.to_string()))
+        }
         report => report?,
     };
     print(cli, &report, || text(&report, args.dry_run))?;

@@ -229,7 +229,8 @@ async fn in_ledger(lake: &Lake, checker: &Checker, gone: &[Gone<'_>]) -> Result<
         let mut changed = false;
         for entry in before.into_iter().filter(|entry| entry.dataset == contract.dataset) {
             let id = BronzeObject::id_of(&entry.bronze_key, &entry.bronze_etag);
-            let object = gone.iter().find(|gone| BronzeObject::id_of(&gone.object.key, &gone.object.etag) == id);
+            let object =
+                gone.iter().find(|gone| BronzeObject::id_of(&gone.object.key, &gone.object.etag) == id);
             let mut now = entry.clone();
             if let Some(gone) = object {
                 let mut rules = in_discard.get(&id).cloned().unwrap_or_default();

@@ -41,9 +41,8 @@ pub(super) fn without(
         if span.offset != at {
             (first, at) = (span.ordinal, span.offset);
         }
-        let is_erased = row.is_ok_and(|fields| {
-            device.is_some_and(|device| fields[device] == Field::Text(ERASED_DEVICE))
-        });
+        let is_erased =
+            row.is_ok_and(|fields| device.is_some_and(|device| fields[device] == Field::Text(ERASED_DEVICE)));
         if places.contains(&span.ordinal) && !is_erased {
             let frame = touched.entry(span.offset).or_insert((span.len, BTreeSet::new()));
             frame.1.extend(usize::try_from(span.ordinal - first));
@@ -93,8 +92,12 @@ fn frame_without(run: &[u8], gone: &BTreeSet<usize>, out: &mut Vec<u8>) -> Resul
             }
         };
         let ((device, boot, channel), reading) = if gone.contains(&place) {
-            let nothing =
-                Reading { seq: place as u64, at_ms: frame.sealed_ms(), value: 0.0, quality: Quality::MISSING };
+            let nothing = Reading {
+                seq: place as u64,
+                at_ms: frame.sealed_ms(),
+                value: 0.0,
+                quality: Quality::MISSING,
+            };
             ((ERASED_DEVICE, 0, ERASED_CHANNEL), nothing)
         } else {
             (decoder.series(series), reading)

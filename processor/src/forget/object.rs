@@ -180,20 +180,28 @@ mod tests {
             [("a.ndjson", lines, vec![0, 2, 3], 1), ("a.csv", csv, vec![0, 2], 0)]
         {
             let (found, erased) = email(name, text.as_bytes());
-            assert_eq!((found.places.iter().copied().collect::<Vec<_>>(), found.mentions), (places, mentions));
+            assert_eq!(
+                (found.places.iter().copied().collect::<Vec<_>>(), found.mentions),
+                (places, mentions)
+            );
             let (before, after) = (rows(name, text.as_bytes()), rows(name, &erased));
             assert_eq!(before.len(), after.len());
             for (before, after) in before.iter().zip(&after) {
                 assert_eq!((before.0, before.1, before.2), (after.0, after.1, after.2));
                 assert_eq!(after.3, found.places.contains(&after.0), "{name}");
             }
-            assert_eq!(email(name, &erased).0.places, BTreeSet::new(), "nothing is left, and again is nothing");
+            assert_eq!(
+                email(name, &erased).0.places,
+                BTreeSet::new(),
+                "nothing is left, and again is nothing"
+            );
         }
     }
 
     #[test]
     fn a_packed_object_is_packed_again_and_a_cut_one_stays_cut() {
-        let text = "{\"order_id\":\"A1\",\"customer_email\":\"ann@x.example\"}\n{\"order_id\":\"A2\"}\n{\"order_";
+        let text =
+            "{\"order_id\":\"A1\",\"customer_email\":\"ann@x.example\"}\n{\"order_id\":\"A2\"}\n{\"order_";
         let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
         packed.write_all(text.as_bytes()).unwrap();
         let packed = packed.finish().unwrap();

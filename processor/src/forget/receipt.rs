@@ -68,7 +68,9 @@ pub enum ReceiptError {
     #[error("it is no receipt of `forget`: {0}")]
     Text(#[from] serde_json::Error),
     /// It was changed, or signed with another key.
-    #[error("its signature is not the given key's over what it says: it was changed, or made with another key")]
+    #[error(
+        "its signature is not the given key's over what it says: it was changed, or made with another key"
+    )]
     Signature,
     /// It is about somebody else.
     #[error("it is genuine, and about another subject than the one given")]

@@ -67,7 +67,8 @@ impl Fixture {
         let mut contracts = Contract::embedded();
         if pseudonym {
             let text = include_str!("../../../contracts/orders.yaml");
-            let text = text.replacen("property: redact, value: mask", "property: redact, value: pseudonym", 1);
+            let text =
+                text.replacen("property: redact, value: mask", "property: redact, value: pseudonym", 1);
             contracts[1] = Contract::parse(&text).unwrap();
         }
         contracts.iter_mut().for_each(|contract| contract.pseudonym_key = Some(key.clone()));
@@ -104,10 +105,14 @@ impl Fixture {
         let packed = [order(10, other, "paid", 2), order(11, PERSON, "paid", 2), order(12, other, "lost", 2)];
         self.write("bronze/orders/dt=2026-01-02/c.ndjson.gz", gz(&packed.join("\n")));
         self.write("bronze/orders/dt=2026-01-02/other.ndjson", order(13, other, "paid", 2));
-        let name = |seq| format!("bronze/sensor_readings/dt=2026-01-01/gateway=gw/0000000000000007-{seq:010}.ingot");
+        let name =
+            |seq| format!("bronze/sensor_readings/dt=2026-01-01/gateway=gw/0000000000000007-{seq:010}.ingot");
         let first = [(DEVICE, 0, 20.0), ("d2", 0, 1.0 / 3.0), (DEVICE, 1, 999.0), ("d2", 1, 999.0)];
         self.write(&name(0), frame(0, &first));
-        self.write(&name(1), frame(1, &[("d2", 2, 21.0), ("d2", 3, -999.0), (DEVICE, 2, 21.5), ("d2", 1, 999.0)]));
+        self.write(
+            &name(1),
+            frame(1, &[("d2", 2, 21.0), ("d2", 3, -999.0), (DEVICE, 2, 21.5), ("d2", 1, 999.0)]),
+        );
         self.write(&name(2), frame(2, &[("d2", 4, 21.0)]));
         self.write(
             "bronze/sensor_readings/dt=2026-01-01/d.ndjson",
@@ -223,8 +228,14 @@ async fn a_person_and_a_device_are_gone_from_every_byte_and_nobody_else_is() {
         assert_eq!(&statement.datasets["sensor_readings"], erased);
 
         // A redelivery under other names does not come back, and is erased by the same command.
-        lake.write("bronze/orders/dt=2026-01-03/again.ndjson", [order(1, PERSON, "paid", 1), order(20, "bob@mail.example", "paid", 3)].join("\n"));
-        lake.write("bronze/sensor_readings/dt=2026-01-01/again.ingot", frame(3, &[(DEVICE, 9, 20.0), ("d2", 5, 20.0)]));
+        lake.write(
+            "bronze/orders/dt=2026-01-03/again.ndjson",
+            [order(1, PERSON, "paid", 1), order(20, "bob@mail.example", "paid", 3)].join("\n"),
+        );
+        lake.write(
+            "bronze/sensor_readings/dt=2026-01-01/again.ingot",
+            frame(3, &[(DEVICE, 9, 20.0), ("d2", 5, 20.0)]),
+        );
         lake.run().await;
         assert!(!lake.rows("SELECT order_id FROM silver.orders").await.contains(" A1 "));
         let forgotten = lake.rows("SELECT bronze_key, record FROM discard WHERE rule = 'forgotten' AND bronze_key LIKE '%again%'").await;

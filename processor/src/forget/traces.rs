@@ -72,8 +72,9 @@ async fn in_checks(lake: &Lake, contract: &Contract, names: &[String]) -> Result
         for row in 0..batch.num_rows() {
             let text = columns[subjects].as_string::<i32>().value(row);
             let listed: Vec<String> = serde_json::from_str(text).unwrap_or_default();
-            let (gone, kept): (Vec<String>, Vec<String>) =
-                listed.into_iter().partition(|listed| names.iter().any(|name| has_word(listed.as_bytes(), name.as_bytes())));
+            let (gone, kept): (Vec<String>, Vec<String>) = listed
+                .into_iter()
+                .partition(|listed| names.iter().any(|name| has_word(listed.as_bytes(), name.as_bytes())));
             changed |= !gone.is_empty();
             texts.push(serde_json::to_string(&kept).map_err(ForgetError::Plan)?);
             mores.push(columns[more].as_primitive::<Int64Type>().value(row) + gone.len() as i64);
@@ -81,11 +82,13 @@ async fn in_checks(lake: &Lake, contract: &Contract, names: &[String]) -> Result
         let problems: StringArray = columns[problem]
             .as_string::<i32>()
             .iter()
-            .map(|text| text.map(|text| {
-                let without = without(text, names);
-                changed |= without != text;
-                without
-            }))
+            .map(|text| {
+                text.map(|text| {
+                    let without = without(text, names);
+                    changed |= without != text;
+                    without
+                })
+            })
             .collect();
         columns[subjects] = Arc::new(StringArray::from(texts));
         columns[more] = Arc::new(Int64Array::from(mores));
