@@ -58,6 +58,8 @@ pub struct Balance {
     pub unprocessed_objects: u64,
     /// Some of them, by key.
     pub unprocessed: Vec<String>,
+    /// Objects of the ledger that bronze has no more because their contract keeps them no longer.
+    pub expired_objects: u64,
     /// Objects in bronze that a check has set aside.
     pub quarantined_objects: u64,
     /// Bytes of the ledger's objects.

@@ -15,6 +15,7 @@ mod odcs;
 mod outline;
 mod problem;
 mod reference;
+mod retention;
 mod shape;
 mod validate;
 
@@ -34,6 +35,7 @@ pub use example::{Case, Examples, Expect};
 pub(crate) use problem::Problems;
 pub use problem::{ContractErrors, Place, Problem};
 pub use reference::Reference;
+pub use retention::Retention;
 
 /// A valid contract.
 #[derive(Clone, Debug)]
@@ -60,6 +62,8 @@ pub struct Contract {
     pub gold: Vec<GoldQuery>,
     /// What is told when the dataset is not as it should be.
     pub alerts: Vec<AlertRule>,
+    /// For how long each tier is kept.
+    pub retention: Retention,
     /// Rows and what becomes of them, by which `contract test` tries the rules.
     pub examples: Option<Examples>,
     /// The timestamp or date column whose UTC day is a row's `dt`.

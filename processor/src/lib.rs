@@ -52,6 +52,7 @@ pub mod rebuild;
 pub mod redact;
 pub mod redrive;
 pub mod report;
+pub mod retention;
 pub mod run;
 pub mod session;
 pub mod silver;

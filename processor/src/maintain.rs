@@ -1,6 +1,6 @@
 //! Upkeep: what keeps a lake quick and small, done when it is due and not otherwise.
 //!
-//! First a plan, then its steps in order: closed partitions are compacted, a long log gets a checkpoint, old
+//! First a plan, then its steps in order: what contracts keep no longer goes, closed partitions are compacted, a long log gets a checkpoint, old
 //! log files, unused data files and half-written files go. Each step is safe beside running processors and
 //! readers, may be cut anywhere, and is due no more once it is done. Readers that opened a table
 //! less than [`MaintainSettings::keep_hours`] ago keep finding what they opened.
@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::compact::{self, CompactError, CompactSettings, Compacted, Due};
 use crate::contract::Contract;
 use crate::lake::{Lake, LakeError, Leftover};
+use crate::retention::{self, Expiry, RetentionError};
 use crate::table::{StoredFile, Table, TableError};
 
 const HOUR_MS: i64 = 60 * 60 * 1_000;
@@ -39,6 +40,7 @@ impl Default for MaintainSettings {
 /// A step that is due.
 #[derive(Clone, Debug)]
 enum Step {
+    Expire(Expiry),
     Compact(Due),
     Checkpoint { table: String, commits: u64 },
     CleanLog { table: String, files: Vec<StoredFile> },
@@ -55,7 +57,7 @@ pub struct Plan {
 /// One line of a plan or a summary.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Line {
-    /// `compact`, `checkpoint`, `clean_log`, `vacuum` or `unfinished_files`.
+    /// `expire`, `compact`, `checkpoint`, `clean_log`, `vacuum` or `unfinished_files`.
     pub step: &'static str,
     /// The table or partition, below the lake.
     pub at: String,
@@ -90,6 +92,9 @@ pub enum MaintainError {
     /// A compaction.
     #[error(transparent)]
     Compact(#[from] CompactError),
+    /// What is kept no longer.
+    #[error(transparent)]
+    Retention(#[from] RetentionError),
 }
 
 impl Plan {
@@ -115,6 +120,7 @@ impl Step {
     fn line(&self) -> Line {
         let stored = |files: &[StoredFile]| (files.len() as u64, files.iter().map(|file| file.bytes).sum());
         let (step, at, (files, bytes)) = match self {
+            Self::Expire(expiry) => ("expire", expiry.at(), expiry.size()),
             Self::Compact(due) => return Line::from(due),
             Self::Checkpoint { table, commits } => ("checkpoint", table.clone(), (*commits, 0)),
             Self::CleanLog { table, files } => ("clean_log", table.clone(), stored(files)),
@@ -137,7 +143,9 @@ pub async fn plan(
 ) -> Result<Plan, MaintainError> {
     let due = compact::due(lake, contracts, settings.compact, now_ms).await?;
     let rewritten: BTreeSet<String> = due.iter().map(|due| due.table.clone()).collect();
-    let mut steps: Vec<Step> = due.into_iter().map(Step::Compact).collect();
+    let mut steps: Vec<Step> =
+        retention::due(lake, contracts, now_ms).await?.into_iter().map(Step::Expire).collect();
+    steps.extend(due.into_iter().map(Step::Compact));
     let cutoff_ms = now_ms - i64::from(settings.keep_hours) * HOUR_MS;
     let mut removals = Vec::new();
     for path in lake.tables().await? {
@@ -199,6 +207,7 @@ struct Taken {
 async fn take(lake: &Lake, step: &Step, settings: MaintainSettings) -> Result<Taken, MaintainError> {
     let mut taken = Taken::default();
     match step {
+        Step::Expire(expiry) => retention::expire(lake, expiry).await?,
         Step::Compact(due) => taken.compacted = compact::compact(lake, due, settings.compact).await?,
         Step::Checkpoint { table, .. } => {
             if let Some(table) = Table::open(lake, table).await? {

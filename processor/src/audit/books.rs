@@ -31,7 +31,7 @@ use crate::contract::Contract;
 use crate::lake::{BronzeObject, Lake};
 use crate::ledger::{self, Batch};
 use crate::table::Table;
-use crate::{discard, quarantine, session, silver};
+use crate::{discard, quarantine, retention, session, silver};
 
 /// What the session's sorts and groups hold before they go to disk.
 const MEMORY_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -49,6 +49,8 @@ impl Books {
         let session = bounded_session()?;
         registered(&session, lake, "ledger", ledger::PATH, &ledger::schema()).await?;
         registered(&session, lake, "quarantine", quarantine::PATH, &quarantine::schema()).await?;
+        registered(&session, lake, "expired_rows", retention::PATH, &retention::schema()).await?;
+        session.register_table("expired", session.sql(retention::EXPIRED_SQL).await?.into_view())?;
         set_aside(&session, contracts).await?;
         // The batches of an object in quarantine are there, too.
         let batches =

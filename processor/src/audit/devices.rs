@@ -232,8 +232,11 @@ impl Query<'_> {
                  (SELECT gateway, boot, seq, cause, max(readings) AS readings FROM drops GROUP BY gateway, boot, seq, cause)
                GROUP BY gateway),
              hidden AS (
-               SELECT gateway, count(*) AS rows_hidden, count(*) FILTER (WHERE rule IN ('frame', 'gz')) AS damaged
-               FROM discarded WHERE dataset = '{dataset}' AND device IS NULL AND rule <> '{RULE}' GROUP BY gateway),
+               SELECT gateway, sum(rows) AS rows_hidden, sum(damaged) AS damaged FROM (
+                 SELECT gateway, 1 AS rows, CASE WHEN rule IN ('frame', 'gz') THEN 1 ELSE 0 END AS damaged
+                 FROM discarded WHERE dataset = '{dataset}' AND device IS NULL AND rule <> '{RULE}'
+                 UNION ALL SELECT {GATEWAY_SQL}, rows, 0 FROM expired WHERE dataset = '{dataset}' AND tier = 'discard')
+               GROUP BY gateway),
              waiting AS (
                SELECT b.gateway, count(*) AS objects
                FROM bronze b LEFT ANTI JOIN ledger l ON b.bronze_key = l.bronze_key AND b.bronze_etag = l.bronze_etag

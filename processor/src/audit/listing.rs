@@ -55,8 +55,17 @@ pub(super) async fn balance(
             })
             .await?;
     }
-    let gone = "SELECT l.bronze_key FROM ledger l LEFT ANTI JOIN bronze b
-        ON l.bronze_key = b.bronze_key AND l.bronze_etag = b.bronze_etag ORDER BY 1";
+    const GONE: &str = "SELECT l.bronze_key, l.bronze_etag FROM ledger l LEFT ANTI JOIN bronze b
+        ON l.bronze_key = b.bronze_key AND l.bronze_etag = b.bronze_etag";
+    let of_expired = "JOIN (SELECT * FROM expired WHERE tier = 'bronze') e
+        ON g.bronze_key = e.bronze_key AND g.bronze_etag = e.bronze_etag";
+    books
+        .each_row(&format!("SELECT count(*) FROM ({GONE}) g LEFT SEMI {of_expired}"), |row| {
+            balance.expired_objects = row.count(0);
+            Ok(())
+        })
+        .await?;
+    let gone = &format!("SELECT g.bronze_key FROM ({GONE}) g LEFT ANTI {of_expired} ORDER BY 1");
     books
         .each_row(gone, |row| {
             balance

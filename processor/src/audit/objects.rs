@@ -79,12 +79,20 @@ async fn against_the_rows(balance: &mut Balance, books: &Books) -> Result<(), Au
         "WITH there AS (
            SELECT bronze_key, bronze_etag, sum(silver) AS silver, sum(discarded) AS discarded,
                   sum(duplicates) AS duplicates
-           FROM ({}) GROUP BY bronze_key, bronze_etag)
+           FROM ({}) GROUP BY bronze_key, bronze_etag),
+         gone AS (
+           SELECT bronze_key, bronze_etag, sum(rows) FILTER (WHERE tier = 'silver') AS silver,
+                  sum(rows) FILTER (WHERE tier = 'discard') AS discarded,
+                  sum(rows) FILTER (WHERE tier = 'duplicate') AS duplicates
+           FROM expired GROUP BY bronze_key, bronze_etag)
          SELECT coalesce(l.bronze_key, t.bronze_key) AS bronze_key, l.bronze_key IS NULL AS unknown,
                 l.silver, t.silver, l.discarded, t.discarded, l.duplicates, t.duplicates
          FROM ledger l FULL JOIN there t ON l.bronze_key = t.bronze_key AND l.bronze_etag = t.bronze_etag
-         WHERE l.bronze_key IS NULL OR l.silver <> coalesce(t.silver, 0)
-            OR l.discarded <> coalesce(t.discarded, 0) OR l.duplicates <> coalesce(t.duplicates, 0)
+           LEFT JOIN gone e ON l.bronze_key = e.bronze_key AND l.bronze_etag = e.bronze_etag
+         WHERE l.bronze_key IS NULL
+            OR coalesce(t.silver, 0) NOT BETWEEN l.silver - coalesce(e.silver, 0) AND l.silver
+            OR coalesce(t.discarded, 0) NOT BETWEEN l.discarded - coalesce(e.discarded, 0) AND l.discarded
+            OR coalesce(t.duplicates, 0) NOT BETWEEN l.duplicates - coalesce(e.duplicates, 0) AND l.duplicates
          ORDER BY 1",
         parts.join(" UNION ALL ")
     );

@@ -65,6 +65,7 @@ pub(super) static CONTRACT: Keys = Keys {
                 ("gold", List(&GOLD)),
                 ("examples", One(&EXAMPLES)),
                 ("alerts", List(&ALERT)),
+                ("retention", One(&RETENTION)),
             ]),
         ),
         ("contractCreatedTs", Text),
@@ -243,6 +244,17 @@ static ALERT: Keys = Keys {
         ("resolveBelowCount", Number),
         ("windowMinutes", Number),
         ("rowsMin", Number),
+    ],
+};
+
+static RETENTION: Keys = Keys {
+    what: "retention",
+    required: &[],
+    known: &[
+        ("bronzeDays", Number),
+        ("silverDays", Number),
+        ("discardDays", Number),
+        ("goldDays", Number),
     ],
 };
 

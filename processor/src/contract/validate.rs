@@ -10,7 +10,7 @@ use super::list::csv_rows;
 use super::problem::Problems;
 use super::{
     Check, Column, Contract, GoldQuery, LogicalType, Reference, Severity, Window, alert, columns, example,
-    odcs,
+    odcs, retention,
 };
 
 /// The contract in the document; what is wrong with it goes to `problems`.
@@ -58,6 +58,7 @@ pub(super) fn contract(
     let gold = gold_queries(&document.custom_properties, problems);
     let examples = example::examples(&document.custom_properties, &columns, &checks, problems);
     let alerts = alert::alerts(&document.custom_properties, problems);
+    let retention = retention::retention(&document.custom_properties, problems);
     let contract = Contract {
         name: document.name.unwrap_or_else(|| document.id.clone()),
         dataset: document.id,
@@ -70,6 +71,7 @@ pub(super) fn contract(
         references,
         gold,
         alerts,
+        retention,
         examples,
         partition_by,
         latest_by,

@@ -270,7 +270,7 @@ impl<'a> Search<'a> {
                 (Some(shown), Value::Null) => {
                     record.is_null() && has_word(texts[3].as_bytes(), shown.as_bytes())
                 }
-                (Some(shown), other) => other.to_string() == *shown,
+                (Some(shown), other) => *other.to_string() == **shown,
                 (None, _) => false,
             };
             if is_named {

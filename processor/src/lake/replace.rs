@@ -68,6 +68,16 @@ impl Lake {
         Ok(bytes.len() as u64)
     }
 
+    /// Removes a bronze object that is kept no longer; gone already is fine.
+    pub(crate) async fn remove_bronze(&self, object: &BronzeObject) -> Result<(), LakeError> {
+        match self.store.delete(&location(&object.key)?).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(source) => {
+                Err(LakeError::Store { operation: "removing", key: object.key.clone(), source })
+            }
+        }
+    }
+
     /// Takes the notes of another lake over, whose bronze this one shares.
     pub(crate) async fn adopt_tags(&self, from: &Self) -> Result<(), LakeError> {
         for (key, tags) in from.notes().await?.1.0 {

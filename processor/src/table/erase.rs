@@ -105,8 +105,22 @@ impl Table {
         state.map(|state| state.metadata().partition_columns().to_vec()).unwrap_or_default()
     }
 
+    /// Removes a partition that is kept no longer. What is computed from this table stays: to those who look, no row changed.
+    pub(crate) async fn expire(&mut self, partition: &Partition) -> Result<(), CommitError> {
+        let version = i64::try_from(self.version()).unwrap_or(i64::MAX).saturating_add(1);
+        let nothing = self.nothing().await?;
+        self.replace(Input::Rows(nothing), is(partition), &[(COMPACTED.to_owned(), version)]).await
+    }
+
     /// Commits a version that changes nothing, so that the log can begin with it.
     pub(crate) async fn mark(&mut self) -> Result<(), CommitError> {
+        let version = i64::try_from(self.version()).unwrap_or(i64::MAX).saturating_add(1);
+        let nothing = self.nothing().await?;
+        self.append(nothing, &[(COMPACTED.to_owned(), version)]).await
+    }
+
+    /// No rows, in this table's columns.
+    async fn nothing(&self) -> Result<RecordBatch, TableError> {
         let schema = self.provider().await?.schema();
         let fields = schema.fields().iter().map(|field| {
             let plain = match field.data_type() {
@@ -118,8 +132,7 @@ impl Table {
             field.as_ref().clone().with_data_type(plain)
         });
         let schema = Arc::new(datafusion::arrow::datatypes::Schema::new(fields.collect::<Vec<_>>()));
-        let version = i64::try_from(self.version()).unwrap_or(i64::MAX).saturating_add(1);
-        self.append(RecordBatch::new_empty(schema), &[(COMPACTED.to_owned(), version)]).await
+        Ok(RecordBatch::new_empty(schema))
     }
 
     /// Removes all that the newest version does not show: data files and the log before it. A file that no version

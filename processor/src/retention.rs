@@ -1,0 +1,350 @@
+//! Retention: what a contract keeps no longer goes, tier by tier, and the books know that it went.
+//!
+//! Silver, discard and daily gold go by partition, in one commit each; bronze goes by object, found through the
+//! ledger, so nothing goes that was not processed. Before anything goes, the table `expired` notes how many rows of
+//! which object: so the audit tells expired from lost. What is computed from a tier outlives it: gold of a
+//! day stays when silver of the day goes (only a `window: all` query, computed anew, sums what silver has).
+//! A rebuild gives what bronze still has.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Days, Utc};
+use datafusion::arrow::array::{AsArray, Int64Array, StringArray, TimestampMicrosecondArray};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Int64Type, Schema, SchemaRef};
+use datafusion::arrow::error::ArrowError;
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::common::DataFusionError;
+
+use crate::bronze::BronzeKey;
+use crate::column::{number, text, utc};
+use crate::contract::{Contract, Window};
+use crate::discard::DUPLICATE;
+use crate::lake::{BronzeObject, Lake, LakeError};
+use crate::ledger::{self, LedgerError};
+use crate::table::{CONFLICTS_MAX, CommitError, Files, Partition, Table, TableError, after_conflict};
+use crate::{discard, gold, session, silver};
+
+/// Where the table of what went is, below the lake.
+pub const PATH: &str = "expired";
+/// What went, by object and tier. A step that was cut is noted twice, and counts once.
+pub const EXPIRED_SQL: &str = "SELECT dataset, tier, bronze_key, bronze_etag, sum(rows) AS rows FROM (
+     SELECT dataset, tier, dt, bronze_key, bronze_etag, max(rows) AS rows FROM expired_rows
+     GROUP BY dataset, tier, dt, bronze_key, bronze_etag)
+   GROUP BY dataset, tier, bronze_key, bronze_etag";
+
+/// Retention failed; what is not done is due again.
+#[derive(Debug, thiserror::Error)]
+pub enum RetentionError {
+    /// The lake.
+    #[error(transparent)]
+    Lake(#[from] LakeError),
+    /// A table.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// A query.
+    #[error("counting what goes: {0}")]
+    Query(#[from] DataFusionError),
+    /// Rows could not be put together.
+    #[error("putting rows together: {0}")]
+    Rows(#[from] ArrowError),
+}
+
+impl From<TableError> for RetentionError {
+    fn from(error: TableError) -> Self {
+        Self::Commit(error.into())
+    }
+}
+
+/// What is kept no longer.
+#[derive(Clone, Debug)]
+pub struct Expiry {
+    dataset: String,
+    what: What,
+}
+
+#[derive(Clone, Debug)]
+enum What {
+    Bronze(Vec<BronzeObject>),
+    Partition { table: String, partition: Partition, files: Files, noted: bool },
+}
+
+impl Expiry {
+    /// Where it is, below the lake.
+    pub fn at(&self) -> String {
+        match &self.what {
+            What::Bronze(_) => format!("bronze/{}", self.dataset),
+            What::Partition { table, partition, .. } => format!("{table}/dt={}", day(partition)),
+        }
+    }
+
+    /// Files and bytes.
+    pub fn size(&self) -> (u64, u64) {
+        match &self.what {
+            What::Bronze(objects) => {
+                (objects.len() as u64, objects.iter().map(|object| object.bytes).sum())
+            }
+            What::Partition { files, .. } => (files.count, files.bytes),
+        }
+    }
+}
+
+fn day(partition: &Partition) -> &str {
+    partition.get("dt").and_then(Option::as_deref).unwrap_or_default()
+}
+
+/// The table's columns. `tier` is `bronze`, `silver`, `discard` or, of discard, `duplicate`.
+pub fn schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        text("dataset"),
+        text("tier"),
+        text("dt"),
+        text("bronze_key"),
+        text("bronze_etag"),
+        number("rows"),
+        utc("expired_at"),
+    ]))
+}
+
+/// What the contracts keep no longer at `now_ms`; nothing is changed.
+pub async fn due(lake: &Lake, contracts: &[Contract], now_ms: i64) -> Result<Vec<Expiry>, RetentionError> {
+    let mut due = Vec::new();
+    for contract in contracts {
+        let kept = contract.retention;
+        let mut tables = vec![(discard::PATH.to_owned(), kept.discard_days, true)];
+        let rows = silver::rows_path(contract);
+        let shown = silver::path(&contract.dataset);
+        if rows != shown {
+            tables.push((shown, kept.silver_days, false));
+        }
+        tables.push((rows, kept.silver_days, true));
+        let daily = contract.gold.iter().filter(|query| query.window == Window::Day);
+        tables.extend(daily.map(|query| (gold::path(&query.name), kept.gold_days, false)));
+        for (path, days, noted) in tables {
+            let Some(first) = days.map(|days| first_kept_day(days, now_ms)) else { continue };
+            let Some(table) = Table::open(lake, &path).await? else { continue };
+            for (partition, files) in table.partitions(0)? {
+                let is_ours = partition
+                    .get("dataset")
+                    .is_none_or(|dataset| dataset.as_deref() == Some(contract.dataset.as_str()));
+                if is_ours && !day(&partition).is_empty() && day(&partition) < first.as_str() {
+                    let what = What::Partition { table: path.clone(), partition, files, noted };
+                    due.push(Expiry { dataset: contract.dataset.clone(), what });
+                }
+            }
+        }
+        if let Some(days) = kept.bronze_days {
+            let objects = old_objects(lake, contract, &first_kept_day(days, now_ms)).await?;
+            if !objects.is_empty() {
+                due.push(Expiry { dataset: contract.dataset.clone(), what: What::Bronze(objects) });
+            }
+        }
+    }
+    Ok(due)
+}
+
+/// Days compare as they are written.
+fn first_kept_day(days: u32, now_ms: i64) -> String {
+    let today = DateTime::from_timestamp_millis(now_ms).unwrap_or_default().date_naive();
+    today.checked_sub_days(Days::new(u64::from(days))).unwrap_or_default().to_string()
+}
+
+/// Processed objects of days before `first` that are still there.
+async fn old_objects(
+    lake: &Lake,
+    contract: &Contract,
+    first: &str,
+) -> Result<Vec<BronzeObject>, RetentionError> {
+    let mut objects = Vec::new();
+    let Some(ledger) = Table::open(lake, ledger::PATH).await? else { return Ok(objects) };
+    for entry in ledger::entries_since(&ledger, &contract.dataset, 0).await? {
+        let key = BronzeKey::parse(&entry.bronze_key, |_| true).ok().and_then(|key| key.dt);
+        let processed = DateTime::from_timestamp_millis(entry.processed_ms).unwrap_or_default();
+        let day = key.unwrap_or_else(|| processed.format("%Y-%m-%d").to_string());
+        if day.as_str() < first
+            && let Some(object) = lake.bronze_object(&entry.bronze_key).await?
+            && object.etag == entry.bronze_etag
+        {
+            objects.push(object);
+        }
+    }
+    Ok(objects)
+}
+
+/// Notes what goes, and lets it go.
+pub async fn expire(lake: &Lake, expiry: &Expiry) -> Result<(), RetentionError> {
+    match &expiry.what {
+        What::Bronze(objects) => {
+            let noted = objects.iter().map(|object| Noted {
+                tier: "bronze",
+                key: object.key.clone(),
+                etag: object.etag.clone(),
+                rows: 0,
+            });
+            note(lake, &expiry.dataset, "", &noted.collect::<Vec<_>>()).await?;
+            for object in objects {
+                lake.remove_bronze(object).await?;
+            }
+            Ok(())
+        }
+        What::Partition { table: path, partition, noted, .. } => {
+            for conflicts in 0..CONFLICTS_MAX {
+                let Some(mut table) = Table::open(lake, path).await? else { return Ok(()) };
+                if *noted {
+                    let rows = counted(&table, path, partition).await?;
+                    note(lake, &expiry.dataset, day(partition), &rows).await?;
+                }
+                match table.expire(partition).await {
+                    Err(CommitError::Conflict { .. }) => after_conflict(conflicts).await,
+                    done => return Ok(done?),
+                }
+            }
+            Err(CommitError::Conflict { table: path.clone() }.into())
+        }
+    }
+}
+
+struct Noted {
+    tier: &'static str,
+    key: String,
+    etag: String,
+    rows: i64,
+}
+
+/// The partition's rows by object.
+async fn counted(table: &Table, path: &str, partition: &Partition) -> Result<Vec<Noted>, RetentionError> {
+    let context = session::context();
+    context.register_table("rows", table.provider().await?)?;
+    let is = partition.iter().map(|(column, value)| {
+        format!("{column} = '{}'", value.as_deref().unwrap_or_default().replace('\'', "''"))
+    });
+    let rule = if path == discard::PATH { "rule" } else { "'' AS rule" };
+    let sql = format!(
+        "SELECT bronze_key, bronze_etag, rule = '{DUPLICATE}', count(*) FROM (SELECT bronze_key, bronze_etag, {rule} FROM rows WHERE {}) GROUP BY 1, 2, 3",
+        is.collect::<Vec<_>>().join(" AND ")
+    );
+    let mut noted = Vec::new();
+    for batch in context.sql(&sql).await?.collect().await? {
+        let [keys, etags] = [0, 1].map(|at| cast(batch.column(at), &DataType::Utf8));
+        let (keys, etags) = (keys?, etags?);
+        for row in 0..batch.num_rows() {
+            let tier = match (path == discard::PATH, batch.column(2).as_boolean().value(row)) {
+                (true, true) => "duplicate",
+                (true, false) => "discard",
+                (false, _) => "silver",
+            };
+            noted.push(Noted {
+                tier,
+                key: keys.as_string::<i32>().value(row).to_owned(),
+                etag: etags.as_string::<i32>().value(row).to_owned(),
+                rows: batch.column(3).as_primitive::<Int64Type>().value(row),
+            });
+        }
+    }
+    Ok(noted)
+}
+
+async fn note(lake: &Lake, dataset: &str, dt: &str, noted: &[Noted]) -> Result<(), RetentionError> {
+    if noted.is_empty() {
+        return Ok(());
+    }
+    let texts = |of: &dyn Fn(&Noted) -> String| Arc::new(StringArray::from_iter_values(noted.iter().map(of)));
+    let now = TimestampMicrosecondArray::from_value(Utc::now().timestamp_micros(), noted.len());
+    let rows = RecordBatch::try_new(
+        schema(),
+        vec![
+            texts(&|_| dataset.to_owned()),
+            texts(&|noted| noted.tier.to_owned()),
+            texts(&|_| dt.to_owned()),
+            texts(&|noted| noted.key.clone()),
+            texts(&|noted| noted.etag.clone()),
+            Arc::new(Int64Array::from_iter_values(noted.iter().map(|noted| noted.rows))),
+            Arc::new(now.with_timezone("UTC")),
+        ],
+    )?;
+    let mut table = Table::open_or_create(lake, PATH, &schema(), &["dataset"]).await?;
+    for conflicts in 0..CONFLICTS_MAX {
+        match table.append(rows.clone(), &[]).await {
+            Err(CommitError::Conflict { .. }) => after_conflict(conflicts).await,
+            done => return Ok(done?),
+        }
+        table.refresh().await?;
+    }
+    Err(CommitError::Conflict { table: PATH.to_owned() }.into())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::audit::audit;
+    use crate::maintain::{MaintainSettings, maintain, plan};
+    use crate::query::query;
+    use crate::run::run;
+
+    #[tokio::test]
+    async fn each_tier_goes_in_its_time_gold_outlives_silver_and_the_audit_tells_expired_from_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let lake = Lake::open(url::Url::from_directory_path(dir.path()).unwrap().as_str()).unwrap();
+        let mut contracts = Contract::embedded();
+        contracts[0].retention.bronze_days = Some(30);
+        contracts[0].retention.silver_days = Some(60);
+        contracts[0].retention.discard_days = Some(10);
+        for day in 1..=3 {
+            let reading = |seq: u32, value: f64| {
+                let seq = seq + 4 * (day - 1);
+                format!("{{\"device\":\"d1\",\"channel\":\"temperature\",\"value\":{value},\"at\":\"2026-0{day}-01T00:00:00Z\",\"seq\":{seq},\"boot\":1}}\n")
+            };
+            let lines = [reading(0, 20.0), reading(1, 999.0), reading(1, 999.0), reading(0, 20.0), reading(2, 21.0), reading(3, 22.0)];
+            let path = dir.path().join(format!("bronze/sensor_readings/dt=2026-0{day}-01/a.ndjson"));
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, lines.concat()).unwrap();
+        }
+        run(&lake, &contracts, |_, _| {}).await.unwrap();
+        let gold = query(&lake, &contracts, "SELECT * FROM gold.sensor_hourly ORDER BY window_start").await.unwrap();
+        let before = audit(&lake, &contracts).await.unwrap();
+        assert!(before.is_balanced(), "{:?}", before.findings);
+
+        let now_ms = DateTime::parse_from_rfc3339("2026-03-05T00:00:00Z").unwrap().timestamp_millis();
+        let settings = MaintainSettings::default();
+        let due = plan(&lake, &contracts, settings, now_ms).await.unwrap();
+        let expire: Vec<String> =
+            due.lines().into_iter().filter(|line| line.step == "expire").map(|line| line.at).collect();
+        assert_eq!(
+            expire,
+            [
+                "discard/dt=2026-01-01",
+                "discard/dt=2026-02-01",
+                "silver/sensor_readings/dt=2026-01-01",
+                "bronze/sensor_readings"
+            ]
+        );
+        // Noted, and cut before it went: the next time it counts once.
+        for expiry in super::due(&lake, &contracts, now_ms).await.unwrap() {
+            if let What::Partition { table: path, partition, .. } = &expiry.what {
+                let table = Table::open(&lake, path).await.unwrap().unwrap();
+                let rows = counted(&table, path, partition).await.unwrap();
+                note(&lake, &expiry.dataset, day(partition), &rows).await.unwrap();
+            }
+        }
+        assert!(audit(&lake, &contracts).await.unwrap().is_balanced());
+        let done = maintain(&lake, &due, settings, |_, _| {}).await;
+        assert_eq!(done.failed, Vec::<String>::new());
+        run(&lake, &contracts, |_, _| {}).await.unwrap();
+        let after = audit(&lake, &contracts).await.unwrap();
+        assert!(after.is_balanced(), "{:?}", after.findings);
+        assert_eq!((after.expired_objects, after.silver), (2, before.silver));
+        let rows = query(&lake, &contracts, "SELECT DISTINCT dt FROM silver.sensor_readings").await.unwrap();
+        assert_eq!(rows.iter().map(RecordBatch::num_rows).sum::<usize>(), 2);
+        let still = query(&lake, &contracts, "SELECT * FROM gold.sensor_hourly ORDER BY window_start").await.unwrap();
+        assert_eq!(still, gold, "gold of a day outlives its silver");
+        assert!(super::due(&lake, &contracts, now_ms).await.unwrap().is_empty(), "and nothing is due again");
+
+        // What nobody let go is lost all the same.
+        std::fs::remove_file(dir.path().join("bronze/sensor_readings/dt=2026-03-01/a.ndjson")).unwrap();
+        assert!(!audit(&lake, &contracts).await.unwrap().is_balanced());
+    }
+}
