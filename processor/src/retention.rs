@@ -84,9 +84,7 @@ impl Expiry {
     /// Files and bytes.
     pub fn size(&self) -> (u64, u64) {
         match &self.what {
-            What::Bronze(objects) => {
-                (objects.len() as u64, objects.iter().map(|object| object.bytes).sum())
-            }
+            What::Bronze(objects) => (objects.len() as u64, objects.iter().map(|object| object.bytes).sum()),
             What::Partition { files, .. } => (files.count, files.bytes),
         }
     }
@@ -296,15 +294,25 @@ mod tests {
         for day in 1..=3 {
             let reading = |seq: u32, value: f64| {
                 let seq = seq + 4 * (day - 1);
-                format!("{{\"device\":\"d1\",\"channel\":\"temperature\",\"value\":{value},\"at\":\"2026-0{day}-01T00:00:00Z\",\"seq\":{seq},\"boot\":1}}\n")
+                format!(
+                    "{{\"device\":\"d1\",\"channel\":\"temperature\",\"value\":{value},\"at\":\"2026-0{day}-01T00:00:00Z\",\"seq\":{seq},\"boot\":1}}\n"
+                )
             };
-            let lines = [reading(0, 20.0), reading(1, 999.0), reading(1, 999.0), reading(0, 20.0), reading(2, 21.0), reading(3, 22.0)];
+            let lines = [
+                reading(0, 20.0),
+                reading(1, 999.0),
+                reading(1, 999.0),
+                reading(0, 20.0),
+                reading(2, 21.0),
+                reading(3, 22.0),
+            ];
             let path = dir.path().join(format!("bronze/sensor_readings/dt=2026-0{day}-01/a.ndjson"));
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, lines.concat()).unwrap();
         }
         run(&lake, &contracts, |_, _| {}).await.unwrap();
-        let gold = query(&lake, &contracts, "SELECT * FROM gold.sensor_hourly ORDER BY window_start").await.unwrap();
+        let gold =
+            query(&lake, &contracts, "SELECT * FROM gold.sensor_hourly ORDER BY window_start").await.unwrap();
         let before = audit(&lake, &contracts).await.unwrap();
         assert!(before.is_balanced(), "{:?}", before.findings);
 
@@ -339,7 +347,8 @@ mod tests {
         assert_eq!((after.expired_objects, after.silver), (2, before.silver));
         let rows = query(&lake, &contracts, "SELECT DISTINCT dt FROM silver.sensor_readings").await.unwrap();
         assert_eq!(rows.iter().map(RecordBatch::num_rows).sum::<usize>(), 2);
-        let still = query(&lake, &contracts, "SELECT * FROM gold.sensor_hourly ORDER BY window_start").await.unwrap();
+        let still =
+            query(&lake, &contracts, "SELECT * FROM gold.sensor_hourly ORDER BY window_start").await.unwrap();
         assert_eq!(still, gold, "gold of a day outlives its silver");
         assert!(super::due(&lake, &contracts, now_ms).await.unwrap().is_empty(), "and nothing is due again");
 

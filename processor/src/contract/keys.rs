@@ -250,12 +250,7 @@ static ALERT: Keys = Keys {
 static RETENTION: Keys = Keys {
     what: "retention",
     required: &[],
-    known: &[
-        ("bronzeDays", Number),
-        ("silverDays", Number),
-        ("discardDays", Number),
-        ("goldDays", Number),
-    ],
+    known: &[("bronzeDays", Number), ("silverDays", Number), ("discardDays", Number), ("goldDays", Number)],
 };
 
 static EXAMPLES: Keys = Keys {

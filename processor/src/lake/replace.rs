@@ -72,9 +72,7 @@ impl Lake {
     pub(crate) async fn remove_bronze(&self, object: &BronzeObject) -> Result<(), LakeError> {
         match self.store.delete(&location(&object.key)?).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(source) => {
-                Err(LakeError::Store { operation: "removing", key: object.key.clone(), source })
-            }
+            Err(source) => Err(LakeError::Store { operation: "removing", key: object.key.clone(), source }),
         }
     }
 
