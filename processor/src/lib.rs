@@ -11,6 +11,8 @@
 //! Looking back: [`trace`] follows a number to its readings, [`redrive`] judges again what a rule discarded, [`rebuild`]
 //! makes it all anew and compares by [`fingerprint`], [`lineage`] tells others; [`origin`] knows which columns gold is made of.
 //!
+//! Letting go: [`forget`] erases a person or a device, [`forgotten`] keeps out what comes back, [`retention`] ends each tier's time.
+//!
 //! The rules are data: a [`contract`] per dataset; [`lint`] finds its mistakes, [`trial`] tries it on its
 //! examples and on [`mutant`]s of it, [`verdict_change`] says what another version would change. [`cost`] counts what it all would cost on AWS.
 //! [`lake`] and [`table`] are the ground it stands on.
