@@ -21,6 +21,7 @@ pub use datafusion::arrow;
 
 pub mod alert;
 pub mod audit;
+pub mod aws;
 pub mod bronze;
 pub mod check;
 pub mod column;
