@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::alerts::{AlertTargets, AlertsArgs};
 use crate::commands::audit::AuditArgs;
+use crate::commands::catalog::CatalogArgs;
 use crate::commands::contract::ContractArgs;
 use crate::commands::cost::CostArgs;
 use crate::commands::forget::ForgetArgs;
@@ -55,7 +56,7 @@ pub enum Command {
     Land(Land),
     /// Prove from the lake alone that every row is in exactly one place; exit 1 where it is not
     #[command(
-        after_help = "Example:\n  ingot-processor audit --lake file:///data/lake --format json\n  ingot-processor audit --lake file:///data/lake --requeue"
+        after_help = "Example:\n  ingot-processor audit --lake file:///data/lake --format json\n  ingot-processor audit --lake file:///data/lake --requeue\n  ingot-processor audit --lake s3://bucket/lake --requeue --queue-url https://sqs.eu-west-1.amazonaws.com/111122223333/bronze"
     )]
     Audit(AuditArgs),
     /// Judge the contracts' alerts and list those that are open; exit 1 where one is
@@ -103,6 +104,8 @@ pub enum Command {
         after_help = "Example:\n  ingot-processor cost --lake file:///data/lake --readings-per-s 20 --latency-s 300"
     )]
     Cost(CostArgs),
+    /// What Athena sees: Glue's tables and Athena's views, as the lake and its contracts say
+    Catalog(CatalogArgs),
     /// Contracts: find their mistakes, try their rules, compare versions
     Contract(ContractArgs),
 }

@@ -2,6 +2,7 @@
 
 pub mod alerts;
 pub mod audit;
+pub mod catalog;
 mod checks;
 pub mod contract;
 pub mod cost;

@@ -94,6 +94,8 @@ pub struct Column {
     pub epoch_ms: bool,
     /// Whether its classification says that it holds personal data.
     pub personal: bool,
+    /// The unit of its values, as the contract says it (e.g. UCUM's `Cel`).
+    pub unit: Option<String>,
     /// For people.
     pub description: String,
 }

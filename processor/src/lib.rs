@@ -15,7 +15,8 @@
 //!
 //! The rules are data: a [`contract`] per dataset; [`lint`] finds its mistakes, [`trial`] tries it on its
 //! examples and on [`mutant`]s of it, [`verdict_change`] says what another version would change. [`cost`] counts what it all would cost on AWS.
-//! [`lake`] and [`table`] are the ground it stands on.
+//! [`lake`] and [`table`] are the ground it stands on; [`aws`] makes calls to the cloud, [`emf`] its metrics, and
+//! [`catalog`] shows the tables to Athena.
 
 pub use datafusion::arrow;
 
@@ -23,6 +24,7 @@ pub mod alert;
 pub mod audit;
 pub mod aws;
 pub mod bronze;
+pub mod catalog;
 pub mod check;
 pub mod column;
 pub mod compact;
@@ -32,6 +34,7 @@ pub mod cost;
 pub mod dataset_check;
 pub mod decode;
 pub mod discard;
+pub mod emf;
 pub mod examine;
 pub mod fingerprint;
 pub mod forget;

@@ -27,6 +27,7 @@ async fn main() -> ExitCode {
         Command::Compact(args) => commands::upkeep::compact(&cli, args).await,
         Command::Maintain(args) => commands::upkeep::maintain(&cli, args).await,
         Command::Cost(cost) => commands::cost::cost(&cli, cost).await,
+        Command::Catalog(catalog) => commands::catalog::catalog(&cli, catalog).await,
         Command::Contract(contract) => commands::contract::contract(&cli, contract).await,
     };
     result.unwrap_or_else(|error| commands::failed(&error))

@@ -1,4 +1,4 @@
-//! Who is told: the log, and a webhook.
+//! Who is told: the log, a webhook, and a topic of SNS.
 //!
 //! A webhook gets a POST with the event as JSON, its id, and, where there is a key, a signature. It is tried
 //! a few times within a bounded time; then it waits for the next run. Redirects are not followed, and
@@ -13,6 +13,8 @@ use ring::hmac;
 use tracing::{info, warn};
 
 use super::episode::{Event, Kind};
+use crate::aws::error::CallError;
+use crate::aws::topic::Topic;
 
 /// One try, in all.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -30,6 +32,8 @@ pub enum Target {
     Log,
     /// An HTTP endpoint.
     Webhook(Box<Webhook>),
+    /// A topic of SNS.
+    Topic(Box<Topic>),
 }
 
 /// An HTTP endpoint.
@@ -59,6 +63,9 @@ pub enum TellError {
     /// A refusal.
     #[error("the webhook answered {0}")]
     Refused(StatusCode),
+    /// SNS.
+    #[error(transparent)]
+    Topic(#[from] CallError),
     /// The event could not be written.
     #[error("writing the event: {0}")]
     Event(String),
@@ -70,6 +77,7 @@ impl Target {
         match self {
             Self::Log => "log",
             Self::Webhook(_) => "webhook",
+            Self::Topic(_) => "sns",
         }
     }
 
@@ -78,6 +86,7 @@ impl Target {
         match self {
             Self::Log => log(event),
             Self::Webhook(webhook) => webhook.post(event, now_ms).await?,
+            Self::Topic(topic) => publish(topic, event).await?,
         }
         Ok(())
     }
@@ -89,6 +98,25 @@ fn log(event: &Event) {
         Kind::Open => warn!(%id, common = ?episode.common, "alert open: {}", episode.summary),
         Kind::Resolve => info!(%id, value_now, "alert resolved: {}", episode.summary),
     }
+}
+
+/// The event as JSON, with attributes by which a subscription can choose.
+async fn publish(topic: &Topic, event: &Event) -> Result<(), TellError> {
+    let message = serde_json::to_string(event).map_err(|error| TellError::Event(error.to_string()))?;
+    let kind = match event.kind {
+        Kind::Open => "open",
+        Kind::Resolve => "resolve",
+    };
+    let episode = &event.episode;
+    let subject = format!("Ingot: {} of {} {kind} {}", episode.alert, episode.dataset, episode.rule);
+    let attributes = [
+        ("kind", kind),
+        ("dataset", &episode.dataset),
+        ("alert", &episode.alert),
+        ("rule", &episode.rule),
+        ("id", &event.id),
+    ];
+    Ok(topic.publish(subject.trim_end(), &message, &attributes).await?)
 }
 
 impl Webhook {
@@ -151,6 +179,8 @@ impl std::fmt::Debug for Webhook {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::episode::Open;
     use super::*;
 
     #[test]
@@ -161,6 +191,35 @@ mod tests {
             signature(&key, 1, "{}"),
             "t=1,v1=1ba6b8171186efc613e8bcc0cbdab2748f24984d7c5a84faa2637afa0e40d224"
         );
+    }
+
+    #[tokio::test]
+    async fn a_topic_gets_the_event_and_a_denial_names_the_right() {
+        let denied = "<ErrorResponse><Error><Code>AuthorizationError</Code></Error></ErrorResponse>";
+        let (client, served) = crate::aws::client::tests::scripted(&[(200, ""), (403, denied)]).await;
+        let arn = "arn:aws:sns:eu-west-1:111122223333:alerts";
+        let target = Target::Topic(Box::new(Topic::new(client, arn).unwrap()));
+        let event = Event {
+            id: "orders/discards/bad_status@1/open".to_owned(),
+            kind: Kind::Open,
+            at_ms: 1,
+            value_now: 50.0,
+            episode: Open {
+                dataset: "orders".to_owned(),
+                alert: "discards".to_owned(),
+                rule: "bad_status".to_owned(),
+                since_ms: 1,
+                value: 50.0,
+                summary: "bad_status discards half".to_owned(),
+                common: Default::default(),
+            },
+        };
+        target.tell(&event, 1).await.unwrap();
+        let error = target.tell(&event, 1).await.unwrap_err().to_string();
+        assert!(error.ends_with(&format!("needs sns:Publish on {arn}")), "{error}");
+        let request = served.await.unwrap().remove(0);
+        assert!(request.contains("Subject=Ingot%3A+discards+of+orders+open+bad_status&"), "{request}");
+        assert!(request.contains("%22kind%22%3A%22open%22"), "{request}");
     }
 
     #[test]

@@ -257,7 +257,7 @@ fn stand_in(variable: String, url: &str, allow_http: bool) -> Result<Url, SetupE
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use std::collections::HashMap;
 

@@ -31,6 +31,11 @@ impl Queue {
         Ok(Self { client, url: url.to_owned(), arn })
     }
 
+    /// The queue's region.
+    pub fn region(&self) -> &str {
+        self.client.region()
+    }
+
     /// Sends a message.
     pub async fn send(&self, message: &str) -> Result<(), CallError> {
         let body = json!({"QueueUrl": self.url, "MessageBody": message}).to_string();

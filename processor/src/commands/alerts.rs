@@ -10,6 +10,8 @@ use ingot_processor::alert::episode::{Event, Open};
 use ingot_processor::alert::store::Store;
 use ingot_processor::alert::target::{Target, Webhook};
 use ingot_processor::alert::{Judged, judge};
+use ingot_processor::aws::client::Client;
+use ingot_processor::aws::topic::Topic;
 use ingot_processor::contract::Contract;
 use ingot_processor::lake::Lake;
 use serde::Serialize;
@@ -27,6 +29,9 @@ pub struct AlertTargets {
     /// A file with the key that signs each POST (HMAC-SHA256 in the header Ingot-Signature)
     #[arg(long, value_name = "FILE", env = "INGOT_ALERT_WEBHOOK_KEY_FILE", requires = "alert_webhook")]
     alert_webhook_key_file: Option<PathBuf>,
+    /// Publish each alert as JSON to this topic of SNS, with the usual AWS_* environment variables
+    #[arg(long, value_name = "ARN", env = "INGOT_ALERT_TOPIC_ARN")]
+    alert_topic: Option<String>,
 }
 
 impl AlertTargets {
@@ -44,6 +49,10 @@ impl AlertTargets {
             }
             let webhook = Webhook::new(url, key.as_deref()).map_err(|error| Usage(error.to_string()))?;
             targets.push(Target::Webhook(Box::new(webhook)));
+        }
+        if let Some(arn) = &self.alert_topic {
+            let topic = Client::from_env().and_then(|client| Topic::new(client, arn));
+            targets.push(Target::Topic(Box::new(topic.map_err(|error| Usage(error.to_string()))?)));
         }
         Ok(targets)
     }

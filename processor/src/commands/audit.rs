@@ -2,16 +2,17 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use chrono::Utc;
 use clap::Args;
-use ingot_processor::audit::{
-    self, AuditError, Balance, Devices, UNPROCESSED_AFTER_S, audit_before, lost_before_ms,
-};
+use ingot_processor::audit::{self, Balance, Devices, UNPROCESSED_AFTER_S, audit_before, lost_before_ms};
+use ingot_processor::aws::client::Client;
+use ingot_processor::aws::notice::{self, S3Place};
+use ingot_processor::aws::queue::Queue;
 use ingot_processor::lake::Lake;
 use serde::Serialize;
 
-use super::{WORK_FAILED, contracts, print, superseded};
+use super::{Usage, WORK_FAILED, contracts, print, superseded};
 use crate::cli::{Cli, Place};
 
 /// `audit`.
@@ -23,9 +24,28 @@ pub struct AuditArgs {
     /// Seconds after which an object in bronze that is not processed counts as forgotten
     #[arg(long, value_name = "S", default_value_t = UNPROCESSED_AFTER_S)]
     unprocessed_after_s: u64,
-    /// Hand forgotten objects on again. On a disk that is to count them: the next run lists bronze and takes them
+    /// Hand forgotten objects on again: to the queue, if there is one. Without, that is to count them: the next run lists
+    /// bronze and takes them
     #[arg(long)]
     requeue: bool,
+    /// The queue of SQS that the processor reads: each forgotten object is sent there as S3 would
+    #[arg(long, value_name = "URL", env = "INGOT_QUEUE_URL")]
+    queue_url: Option<String>,
+}
+
+impl AuditArgs {
+    /// The queue, and where the lake's objects are in S3; what is wrong is told before anything is done.
+    fn queue(&self) -> Result<Option<(Queue, S3Place)>> {
+        let Some(url) = self.queue_url.as_ref().filter(|_| self.requeue) else { return Ok(None) };
+        let Some(place) = S3Place::parse(&self.place.lake) else {
+            bail!(Usage(format!(
+                "--queue-url is for lakes in S3, and {} is none; without it, the next run takes what was forgotten",
+                self.place.lake
+            )));
+        };
+        let queue = Client::from_env().and_then(|client| Queue::new(client, url));
+        Ok(Some((queue.map_err(|error| Usage(error.to_string()))?, place)))
+    }
 }
 
 #[derive(Serialize)]
@@ -39,14 +59,19 @@ struct Audited {
 /// `audit`.
 pub async fn audit(cli: &Cli, args: &AuditArgs) -> Result<ExitCode> {
     let contracts = contracts(&args.place.contracts)?;
+    let queue = args.queue()?;
     let lake = Lake::open(&args.place.lake)?;
     let before_ms = lost_before_ms(Utc::now().timestamp_millis(), args.unprocessed_after_s);
     let balance = audit_before(&lake, &contracts, before_ms).await?;
     let requeued = match args.requeue {
         false => None,
         true => {
-            let by_the_next_run = async |_: &[_]| Ok::<(), AuditError>(());
-            Some(audit::requeue(&lake, &contracts, before_ms, by_the_next_run).await?)
+            let send = async |objects: &[_]| match &queue {
+                Some((queue, place)) => Ok(notice::send(queue, place, objects).await?),
+                // The next run finds them by itself.
+                None => Ok::<(), anyhow::Error>(()),
+            };
+            Some(audit::requeue(&lake, &contracts, before_ms, send).await?)
         }
     };
     let audited = Audited { balance, requeued };

@@ -1,6 +1,7 @@
 //! The columns of a contract: their types, patterns, and how personal data in them is treated.
 
 use regex::Regex;
+use serde_json::Value;
 
 use super::problem::Problems;
 use super::validate::{check_name, check_unique};
@@ -54,6 +55,9 @@ pub(super) fn columns(properties: Vec<odcs::Property>, problems: &mut Problems) 
                     logical_type,
                     problems.at(format!("{path}.customProperties")),
                 ),
+                unit: odcs::custom(&property.custom_properties, "unit")
+                    .and_then(Value::as_str)
+                    .map(str::to_owned),
                 name: property.name,
                 logical_type,
                 required: property.required,

@@ -133,7 +133,7 @@ static PROPERTY: Keys = Keys {
         ("businessName", Text),
         ("authoritativeDefinitions", Any),
         ("tags", Any),
-        ("customProperties", Custom(&[("redact", Text), ("epochUnit", Text)])),
+        ("customProperties", Custom(&[("redact", Text), ("epochUnit", Text), ("unit", Text)])),
         ("primaryKey", Bool),
         ("primaryKeyPosition", Number),
         ("logicalType", Text),

@@ -1,0 +1,100 @@
+//! The S3 event of an object, for objects whose own event was lost: as S3 writes it, so that whoever reads the queue
+//! needs no other words.
+
+use chrono::DateTime;
+use futures::{StreamExt, TryStreamExt, stream};
+use serde_json::json;
+use url::Url;
+use url::form_urlencoded::byte_serialize;
+
+use super::error::CallError;
+use super::queue::Queue;
+use crate::lake::BronzeObject;
+
+/// Messages on their way at once.
+const SENT_AT_ONCE: usize = 16;
+
+/// Where a lake is in S3.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct S3Place {
+    /// The bucket.
+    pub bucket: String,
+    /// What stands before `bronze/` in keys: empty, or ending in `/`.
+    pub prefix: String,
+}
+
+impl S3Place {
+    /// The place of an `s3://bucket/prefix` URL; `None` for another URL.
+    pub fn parse(url: &str) -> Option<Self> {
+        let url = Url::parse(url).ok().filter(|url| url.scheme() == "s3")?;
+        let prefix = url.path().trim_matches('/');
+        let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
+        Some(Self { bucket: url.host_str()?.to_owned(), prefix })
+    }
+}
+
+/// The event that S3 would send for the object. Its key is encoded as S3 does it.
+pub fn created(region: &str, place: &S3Place, object: &BronzeObject) -> String {
+    let S3Place { bucket, prefix } = place;
+    let key = format!("{prefix}{}", object.key);
+    let key: Vec<String> = key.split('/').map(|part| byte_serialize(part.as_bytes()).collect()).collect();
+    let at = DateTime::from_timestamp_millis(object.modified_ms).unwrap_or_default();
+    json!({"Records": [{
+        "eventVersion": "2.1",
+        "eventSource": "aws:s3",
+        "awsRegion": region,
+        "eventTime": at.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
+        "eventName": "ObjectCreated:Put",
+        "s3": {
+            "s3SchemaVersion": "1.0",
+            "bucket": {"name": bucket, "arn": format!("arn:aws:s3:::{bucket}")},
+            "object": {"key": key.join("/"), "size": object.bytes, "eTag": object.etag.trim_matches('"')},
+        },
+    }]})
+    .to_string()
+}
+
+/// Sends the event of each object, a message each.
+///
+/// # Errors
+/// One could not be sent; of the others some were. Sending all again is safe.
+pub async fn send(queue: &Queue, place: &S3Place, objects: &[BronzeObject]) -> Result<(), CallError> {
+    let region = queue.region().to_owned();
+    stream::iter(objects.iter().map(|object| created(&region, place, object)))
+        .map(|event| async move { queue.send(&event).await })
+        .buffer_unordered(SENT_AT_ONCE)
+        .try_collect()
+        .await
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn an_event_is_as_s3_writes_it() {
+        let place = S3Place::parse("s3://lake/tenant/a").unwrap();
+        assert_eq!(place, S3Place { bucket: "lake".to_owned(), prefix: "tenant/a/".to_owned() });
+        let object = BronzeObject {
+            key: "bronze/orders/dt=2026-01-01/a b+c.ndjson".to_owned(),
+            etag: "\"0123\"".to_owned(),
+            bytes: 7,
+            modified_ms: 1_767_225_600_001,
+        };
+        let event: Value = serde_json::from_str(&created("eu-west-1", &place, &object)).unwrap();
+        let record = &event["Records"][0];
+        assert_eq!(record["eventTime"], "2026-01-01T00:00:00.001Z");
+        assert_eq!(record["s3"]["bucket"]["name"], "lake");
+        assert_eq!(record["s3"]["object"]["key"], "tenant/a/bronze/orders/dt%3D2026-01-01/a+b%2Bc.ndjson");
+        assert_eq!(record["s3"]["object"]["eTag"], "0123");
+    }
+
+    #[test]
+    fn a_folder_is_not_in_s3() {
+        assert_eq!(S3Place::parse("file:///data/lake"), None);
+        assert_eq!(S3Place::parse("s3://lake").unwrap().prefix, "");
+    }
+}
