@@ -1,6 +1,9 @@
 //! One alert per cause: opened once, resolved once, whoever looks and however often; told when it can be.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "common/moto.rs"]
+mod moto;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -12,6 +15,8 @@ use ingot_processor::alert::target::{TRIES_MAX, Target, Webhook};
 use ingot_processor::contract::Contract;
 use ingot_processor::lake::Lake;
 use ingot_processor::run::run;
+use moto::Moto;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -229,4 +234,46 @@ fn thresholds_that_would_flap_or_mean_nothing_are_refused_at_once() {
     ] {
         assert!(errors.contains(problem), "{problem}: {errors}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_is_told_once_when_it_opens_and_once_when_it_resolves() {
+    let (dir, lake) = lake();
+    let moto = Moto::start();
+    let queue = moto.call("sqs", "AmazonSQS.CreateQueue", &json!({"QueueName": "seen"}))["QueueUrl"].take();
+    let topic = moto.form("sns", "Action=CreateTopic&Name=alerts&Version=2010-03-31");
+    let arn = topic.split("<TopicArn>").nth(1).unwrap().split('<').next().unwrap().to_owned();
+    let endpoint = "arn:aws:sqs:eu-west-1:123456789012:seen";
+    moto.form(
+        "sns",
+        &format!("Action=Subscribe&TopicArn={arn}&Protocol=sqs&Endpoint={endpoint}&Version=2010-03-31"),
+    );
+
+    let run = |name: &str, value: f64| {
+        feed(dir.path(), name, "gw-1", 2_000, value);
+        let (code, _, stderr) =
+            moto.processor(&["run", "--lake", lake.url().as_str(), "--alert-topic", &arn]);
+        assert_eq!(code, 0, "{stderr}");
+    };
+    run("bad", 500.0);
+    run("still", 500.0);
+    feed(dir.path(), "good-1", "gw-1", 50_000, 20.0);
+    run("good-2", 20.0);
+    run("good-3", 20.0);
+
+    let receive = json!({"QueueUrl": queue, "MaxNumberOfMessages": 10});
+    let seen = moto.call("sqs", "AmazonSQS.ReceiveMessage", &receive)["Messages"].take();
+    let events: Vec<Value> = seen
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|message| serde_json::from_str(message["Body"].as_str().unwrap()).unwrap())
+        .map(|told: Value| serde_json::from_str(told["Message"].as_str().unwrap()).unwrap())
+        .filter(|event: &Value| event["alert"] == "discards")
+        .collect();
+    let kinds: Vec<(&str, &str)> = events
+        .iter()
+        .map(|event| (event["kind"].as_str().unwrap(), event["rule"].as_str().unwrap()))
+        .collect();
+    assert_eq!(kinds, [("open", "out_of_range"), ("resolve", "out_of_range")], "{events:#?}");
 }

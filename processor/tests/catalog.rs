@@ -1,14 +1,12 @@
 //! The catalog: views say what is true when they are run, and Glue (moto's) is as the contracts say, also after changes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use std::env;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+#[path = "common/moto.rs"]
+mod moto;
+
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
 use chrono::{TimeDelta, Utc};
 use datafusion::catalog::{MemorySchemaProvider, SchemaProvider};
@@ -20,6 +18,7 @@ use ingot_processor::lake::Lake;
 use ingot_processor::run::run;
 use ingot_processor::session;
 use ingot_processor::table::Table;
+use moto::Moto;
 use serde_json::{Value, json};
 
 const LOCATION: &str = "s3://lake/tenant";
@@ -153,103 +152,24 @@ async fn every_view_says_what_is_in_the_lake() {
     assert!(!of.contains_key("latest_orders"), "an order has one row in silver");
 }
 
-/// AWS's stand-in; it is killed when it is dropped.
-struct Moto {
-    port: u16,
-    child: Child,
+fn table(moto: &Moto, name: &str) -> Value {
+    moto.call("glue", "AWSGlue.GetTable", &json!({"DatabaseName": "ingot", "Name": name}))["Table"].take()
 }
 
-impl Drop for Moto {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Moto {
-    fn start() -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let in_tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/python/bin/moto_server");
-        let server = match env::var_os("MOTO_SERVER") {
-            Some(server) => server,
-            None if in_tests.exists() => in_tests.into(),
-            None => "moto_server".into(),
-        };
-        let child = Command::new(server)
-            .args(["-H", "127.0.0.1", "-p", &port.to_string()])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("moto_server is installed (tests/python/requirements.txt) or named in MOTO_SERVER");
-        let moto = Self { port, child };
-        let started = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(started.elapsed() < Duration::from_secs(60), "moto does not start");
-            sleep(Duration::from_millis(50));
+/// Moto takes every statement and runs none: the views that Athena would have made.
+fn make_views(moto: &Moto) {
+    let ids = moto.call("athena", "AmazonAthena.ListQueryExecutions", &json!({}))["QueryExecutionIds"].take();
+    for id in ids.as_array().unwrap() {
+        let found = moto.call("athena", "AmazonAthena.GetQueryExecution", &json!({"QueryExecutionId": id}));
+        let sql = found["QueryExecution"]["Query"].as_str().unwrap().to_owned();
+        let name =
+            sql.strip_prefix("CREATE OR REPLACE VIEW \"ingot\".\"").unwrap().split('"').next().unwrap();
+        let input = json!({"Name": name, "TableType": "VIRTUAL_VIEW", "Parameters": {"presto_view": "true"}});
+        let there =
+            moto.call("glue", "AWSGlue.GetTables", &json!({"DatabaseName": "ingot"}))["TableList"].take();
+        if !there.as_array().unwrap().iter().any(|table| table["Name"] == name) {
+            moto.call("glue", "AWSGlue.CreateTable", &json!({"DatabaseName": "ingot", "TableInput": input}));
         }
-        moto
-    }
-
-    /// A call of a JSON protocol.
-    fn call(&self, service: &str, target: &str, input: &Value) -> Value {
-        let body = input.to_string();
-        let mut socket = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        let head = format!(
-            "POST / HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nContent-Length: {}\r\nConnection: close\r\nX-Amz-Target: {target}\r\n\
-             Content-Type: application/x-amz-json-1.1\r\nAuthorization: AWS4-HMAC-SHA256 \
-             Credential=test/20260101/eu-west-1/{service}/aws4_request, SignedHeaders=host, Signature=0\r\n\r\n",
-            self.port,
-            body.len()
-        );
-        socket.write_all((head + &body).as_bytes()).unwrap();
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        assert!(head.starts_with("HTTP/1.1 200"), "{target}: {answer}");
-        if body.is_empty() { Value::Null } else { serde_json::from_str(body).unwrap() }
-    }
-
-    fn table(&self, name: &str) -> Value {
-        self.call("glue", "AWSGlue.GetTable", &json!({"DatabaseName": "ingot", "Name": name}))["Table"].take()
-    }
-
-    /// Moto takes every statement and runs none: the views that Athena would have made.
-    fn make_views(&self) {
-        let ids =
-            self.call("athena", "AmazonAthena.ListQueryExecutions", &json!({}))["QueryExecutionIds"].take();
-        for id in ids.as_array().unwrap() {
-            let found =
-                self.call("athena", "AmazonAthena.GetQueryExecution", &json!({"QueryExecutionId": id}));
-            let sql = found["QueryExecution"]["Query"].as_str().unwrap().to_owned();
-            let name =
-                sql.strip_prefix("CREATE OR REPLACE VIEW \"ingot\".\"").unwrap().split('"').next().unwrap();
-            let input =
-                json!({"Name": name, "TableType": "VIRTUAL_VIEW", "Parameters": {"presto_view": "true"}});
-            let there =
-                self.call("glue", "AWSGlue.GetTables", &json!({"DatabaseName": "ingot"}))["TableList"].take();
-            if !there.as_array().unwrap().iter().any(|table| table["Name"] == name) {
-                self.call(
-                    "glue",
-                    "AWSGlue.CreateTable",
-                    &json!({"DatabaseName": "ingot", "TableInput": input}),
-                );
-            }
-        }
-    }
-
-    fn processor(&self, words: &[&str]) -> (i32, Value, String) {
-        let ran = Command::new(env!("CARGO_BIN_EXE_ingot-processor"))
-            .args(["--format", "json"])
-            .args(words)
-            .env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{}", self.port))
-            .env("AWS_REGION", "eu-west-1")
-            .env("AWS_ACCESS_KEY_ID", "test")
-            .env("AWS_SECRET_ACCESS_KEY", "test")
-            .output()
-            .unwrap();
-        let report = serde_json::from_slice(&ran.stdout).unwrap_or_default();
-        (ran.status.code().unwrap(), report, String::from_utf8_lossy(&ran.stderr).into_owned())
     }
 }
 
@@ -279,9 +199,9 @@ async fn a_sync_makes_the_catalog_and_a_second_one_finds_nothing_to_do() {
     assert_eq!(code, 0, "{stderr} {first}");
     assert_eq!(first["changes"], planned["changes"], "a dry run says what a run does");
     assert_eq!(first["tables"].as_array().unwrap().len(), 9, "{first}");
-    moto.make_views();
+    make_views(&moto);
 
-    let orders = moto.table("silver_orders");
+    let orders = table(&moto, "silver_orders");
     assert_eq!(orders["StorageDescriptor"]["Location"], "s3://lake/tenant/silver/orders/");
     assert_eq!(orders["Parameters"]["table_type"], "DELTA");
     assert_eq!(orders["Parameters"]["ingot.pii_columns"], "customer_email,phone");
@@ -323,7 +243,7 @@ async fn a_sync_makes_the_catalog_and_a_second_one_finds_nothing_to_do() {
         [&json!({"name": "silver_orders", "done": "changed", "what": ["column weight is added"]})],
         "{stderr} {followed}"
     );
-    let orders = moto.table("silver_orders");
+    let orders = table(&moto, "silver_orders");
     assert_eq!(orders["Parameters"]["owner"], "shop");
     let columns = orders["StorageDescriptor"]["Columns"].as_array().unwrap();
     let weight = columns.iter().find(|column| column["Name"] == "weight").unwrap();

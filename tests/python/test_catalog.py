@@ -19,7 +19,7 @@ WORKSPACE = Path(__file__).parents[2]
 ROWS = {
     "orders/a": '{"order_id":"A1","status":"paid","amount":1,"currency":"EUR","created_at":"2026-01-01T10:00:00Z"}\n',
     "sensor_readings/a": '{"device":"d","boot":1,"seq":0,"channel":"humidity","value":40.5,"at":"2026-01-01T10:00:00Z"}\n',
-    "web_events/a": '{"event_id":"0190b5a2-7c1e-4d7a-9b1f-5e2c8d3a4f60","page":"/","at":"2026-01-01T10:00:00Z"}\n',
+    "web_events/a": '{"event_id":"0190b5a27c1e4d7a","kind":"view","page":"/","at":"2026-01-01T10:00:00Z"}\n',
 }
 CONTRACTS = ["sensor_readings.yaml", "orders.yaml", "examples/web_events.yaml"]
 
@@ -38,7 +38,9 @@ def catalog(tmp_path_factory) -> dict:
     contracts = [word for name in CONTRACTS for word in ("--contract", str(WORKSPACE / "contracts" / name))]
 
     def processor(*words: str) -> bytes:
-        return subprocess.check_output([f"{target}/debug/ingot-processor", *words, "--lake", lake.as_uri(), *contracts])
+        return subprocess.check_output(
+            [f"{target}/debug/ingot-processor", *words, "--lake", lake.as_uri(), *contracts]
+        )
 
     processor("run")
     return json.loads(processor("catalog", "show", "--database", "ingot", "--format", "json"))

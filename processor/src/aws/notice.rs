@@ -72,6 +72,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use serde_json::Value;
 
+    use super::super::client::tests::scripted;
     use super::*;
 
     #[test]
@@ -90,6 +91,24 @@ mod tests {
         assert_eq!(record["s3"]["bucket"]["name"], "lake");
         assert_eq!(record["s3"]["object"]["key"], "tenant/a/bronze/orders/dt%3D2026-01-01/a+b%2Bc.ndjson");
         assert_eq!(record["s3"]["object"]["eTag"], "0123");
+    }
+
+    #[tokio::test]
+    async fn each_object_is_a_message_and_a_denial_names_the_right() {
+        let object =
+            |key: &str| BronzeObject { key: key.to_owned(), etag: String::new(), bytes: 0, modified_ms: 0 };
+        let denied = "{\"__type\":\"AccessDenied\",\"message\":\"no\"}";
+        let (client, served) = scripted(&[(200, "{}"), (200, "{}"), (403, denied)]).await;
+        let queue = Queue::new(client, "http://127.0.0.1/111122223333/bronze").unwrap();
+        let place = S3Place::parse("s3://lake").unwrap();
+        send(&queue, &place, &[object("bronze/a"), object("bronze/b")]).await.unwrap();
+        let error = send(&queue, &place, &[object("bronze/c")]).await.unwrap_err().to_string();
+        assert!(
+            error.ends_with("needs sqs:SendMessage on arn:aws:sqs:eu-west-1:111122223333:bronze"),
+            "{error}"
+        );
+        let sent = served.await.unwrap().concat();
+        assert!(["bronze/a", "bronze/b"].iter().all(|key| sent.contains(key)), "{sent}");
     }
 
     #[test]

@@ -41,26 +41,31 @@ impl Topic {
         message: &str,
         attributes: &[(&str, &str)],
     ) -> Result<(), CallError> {
-        let mut form = Serializer::new(String::new());
-        form.append_pair("Action", "Publish").append_pair("Version", "2010-03-31");
-        form.append_pair("TopicArn", &self.arn);
-        form.append_pair("Subject", &plain(subject)).append_pair("Message", message);
-        for (number, (name, value)) in (1..).zip(attributes.iter().filter(|(_, value)| !value.is_empty())) {
-            let entry = format!("MessageAttributes.entry.{number}");
-            form.append_pair(&format!("{entry}.Name"), name);
-            form.append_pair(&format!("{entry}.Value.DataType"), "String");
-            form.append_pair(&format!("{entry}.Value.StringValue"), value);
-        }
         let call = Call {
             service: Service::Sns,
             action: "Publish",
             resource: &self.arn,
             content_type: "application/x-www-form-urlencoded; charset=utf-8",
             target: None,
-            body: form.finish(),
+            body: form(&self.arn, subject, message, attributes),
         };
         self.client.call(&call).await.map(drop)
     }
+}
+
+/// The call in the query protocol.
+fn form(arn: &str, subject: &str, message: &str, attributes: &[(&str, &str)]) -> String {
+    let mut form = Serializer::new(String::new());
+    form.append_pair("Action", "Publish").append_pair("Version", "2010-03-31");
+    form.append_pair("TopicArn", arn);
+    form.append_pair("Subject", &plain(subject)).append_pair("Message", message);
+    for (number, (name, value)) in (1..).zip(attributes.iter().filter(|(_, value)| !value.is_empty())) {
+        let entry = format!("MessageAttributes.entry.{number}");
+        form.append_pair(&format!("{entry}.Name"), name);
+        form.append_pair(&format!("{entry}.Value.DataType"), "String");
+        form.append_pair(&format!("{entry}.Value.StringValue"), value);
+    }
+    form.finish()
 }
 
 /// A subject is ASCII without control characters, and short.
