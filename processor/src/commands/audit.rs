@@ -12,7 +12,7 @@ use ingot_processor::aws::queue::Queue;
 use ingot_processor::lake::Lake;
 use serde::Serialize;
 
-use super::{Usage, WORK_FAILED, contracts, print, superseded};
+use super::{Usage, WORK_FAILED, contracts, print, progress_bar, superseded};
 use crate::cli::{Cli, Place};
 
 /// `audit`.
@@ -62,7 +62,14 @@ pub async fn audit(cli: &Cli, args: &AuditArgs) -> Result<ExitCode> {
     let queue = args.queue()?;
     let lake = Lake::open(&args.place.lake)?;
     let before_ms = lost_before_ms(Utc::now().timestamp_millis(), args.unprocessed_after_s);
-    let balance = audit_before(&lake, &contracts, before_ms).await?;
+    let bar = progress_bar(cli, "auditing", "steps")?;
+    let balance = audit_before(&lake, &contracts, before_ms, |done, steps| {
+        bar.set_length(steps);
+        bar.set_position(done);
+    })
+    .await;
+    bar.finish_and_clear();
+    let balance = balance?;
     let requeued = match args.requeue {
         false => None,
         true => {
