@@ -9,6 +9,7 @@
 mod adopt;
 mod document;
 mod leftover;
+mod ranges;
 mod replace;
 
 use std::fs::File;
@@ -24,7 +25,10 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use url::Url;
 
+use crate::decode::Limits;
+
 pub use leftover::Leftover;
+pub(crate) use ranges::Ranges;
 
 /// A lake that exists.
 #[derive(Clone, Debug)]
@@ -34,6 +38,7 @@ pub struct Lake {
     root: Option<PathBuf>,
     /// Where `bronze` is at the root.
     store: Arc<dyn ObjectStore>,
+    limits: Limits,
 }
 
 /// Why a lake cannot be used.
@@ -176,13 +181,24 @@ impl Lake {
             source,
         })?;
         let url = Url::from_directory_path(&root).map_err(|()| LakeError::Url { url: url.to_owned() })?;
-        Ok(Self { url, root: Some(root), store: Arc::new(store) })
+        Ok(Self { url, root: Some(root), store: Arc::new(store), limits: Limits::default() })
     }
 
     /// The lake that `store` holds, at its root. `url` names the store to DataFusion, which keeps the first one that it is
     /// given under a scheme and a host for as long as the process lives; it has no path.
     pub fn over(url: Url, store: Arc<dyn ObjectStore>) -> Self {
-        Self { url, root: None, store }
+        Self { url, root: None, store, limits: Limits::default() }
+    }
+
+    /// The lake, its objects cut otherwise. All who process it must cut alike.
+    #[must_use]
+    pub fn within(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// How much of an object is worked on at a time.
+    pub fn limits(&self) -> Limits {
+        self.limits
     }
 
     /// The lake's URL, with a closing slash.
