@@ -13,8 +13,8 @@ use super::part::{End, Part, Place, Taken};
 use super::unpack::{Problem, unpacked};
 use crate::bronze::{BronzeKey, Format, Packing};
 
-/// Most bytes of a part, unpacked: 32 MiB.
-pub const PART_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Most bytes of a part, unpacked: 16 MiB. While it is promoted its rows are in memory several times over.
+pub const PART_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Most rows of a part; of frames, up to the end of the frame that they end in.
 pub const PART_ROWS_MAX: usize = 250_000;
 

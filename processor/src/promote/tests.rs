@@ -47,7 +47,7 @@ fn orders() -> String {
 fn frames() -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut batch: Box<FrameBatch<4, 4, 4096>> = Box::new(FrameBatch::new("gw-1", 7).unwrap());
-    for first in (0..600).step_by(6) {
+    for first in (0..120).step_by(6) {
         let device = batch.device("d1", 1).unwrap();
         let series = batch.series(device, "temperature").unwrap();
         for seq in first..first + 6 {
@@ -63,7 +63,7 @@ fn frames() -> Vec<u8> {
 }
 
 fn gz(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
@@ -127,7 +127,7 @@ async fn the_tables_are_the_same_however_objects_are_cut() {
     }
     // A part is one commit, and doing it again is none.
     let silver = crate::table::Table::version_of(&many, "silver/sensor_readings").await.unwrap();
-    assert!(silver > Some(50), "{silver:?}");
+    assert!(silver >= Some(9), "{silver:?}");
     assert_eq!(run(&many, &contracts, |_, _| {}).await.unwrap().objects, 0);
 }
 
