@@ -1,20 +1,33 @@
 //! Bronze keys: which dataset an object belongs to, how it is written, and who sent it.
 //!
-//! `bronze/<dataset>/[dt=YYYY-MM-DD/][gateway=<gateway>/]<name>.<format>[.gz]`. A key names its format;
-//! the bytes are not sniffed. Gateways' objects are named `<boot>-<seq>.ingot`.
+//! `bronze/<dataset>/[dt=YYYY-MM-DD/][gateway=<gateway>/]<name>.<format>[.gz|.zst]`, or `<name>.parquet`. A key names
+//! its format; the bytes are not sniffed. Gateways' objects are named `<boot>-<seq>.ingot`.
 
 /// What an IoT rule with Basic Ingest is called by in the topic; it is no part of the key.
 const BASIC_INGEST_PREFIX: &str = "$aws/rules/ingot_bronze/";
 
-/// How an object is written.
+/// How an object's rows are written, once it is unpacked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// Frames of readings (`.ingot`).
     Frames,
-    /// JSON objects, one per line (`.ndjson`, `.jsonl`, `.json`).
+    /// JSON objects, one per line (`.ndjson`, `.jsonl`, `.json`); what `.parquet` unpacks to.
     Ndjson,
     /// Comma-separated values with a header row (`.csv`).
     Csv,
+}
+
+/// How an object is packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packing {
+    /// Not at all.
+    Plain,
+    /// gzip, one or more members (`.gz`).
+    Gz,
+    /// Zstandard, one or more frames (`.zst`).
+    Zst,
+    /// Apache Parquet (`.parquet`): each row unpacks to the line of JSON that says the same.
+    Parquet,
 }
 
 /// A key of a dataset that is known, in a format that is known.
@@ -26,8 +39,8 @@ pub struct BronzeKey {
     pub dataset: String,
     /// How the object is written.
     pub format: Format,
-    /// Whether it is compressed (`.gz`).
-    pub gzip: bool,
+    /// How it is packed.
+    pub packing: Packing,
     /// The day in the key: when the object was sealed or written, not when its rows happened.
     pub dt: Option<String>,
     /// The gateway that sealed it.
@@ -54,7 +67,9 @@ pub enum Skip {
         dataset: String,
     },
     /// The name does not end as a known format's does.
-    #[error("{key}: the name does not end in .ingot, .ndjson, .jsonl, .json or .csv, with or without .gz")]
+    #[error(
+        "{key}: the name does not end in .parquet, nor in .ingot, .ndjson, .jsonl, .json or .csv, with or without .gz or .zst"
+    )]
     UnknownFormat {
         /// The key.
         key: String,
@@ -93,14 +108,16 @@ impl BronzeKey {
             return Err(Skip::UnknownDataset { key: key.into(), dataset: dataset.into() });
         }
         let (folders, name) = path.rsplit_once('/').unwrap_or(("", path));
-        let (name, gzip) = match name.strip_suffix(".gz") {
-            Some(name) => (name, true),
-            None => (name, false),
+        let (name, packing) = match name.rsplit_once('.') {
+            Some((name, "gz")) => (name, Packing::Gz),
+            Some((name, "zst")) => (name, Packing::Zst),
+            _ => (name, Packing::Plain),
         };
-        let (stem, format) = match name.rsplit_once('.') {
-            Some((stem, "ingot")) => (stem, Format::Frames),
-            Some((stem, "ndjson" | "jsonl" | "json")) => (stem, Format::Ndjson),
-            Some((stem, "csv")) => (stem, Format::Csv),
+        let (stem, format, packing) = match (name.rsplit_once('.'), packing) {
+            (Some((stem, "ingot")), packing) => (stem, Format::Frames, packing),
+            (Some((stem, "ndjson" | "jsonl" | "json")), packing) => (stem, Format::Ndjson, packing),
+            (Some((stem, "csv")), packing) => (stem, Format::Csv, packing),
+            (Some((stem, "parquet")), Packing::Plain) => (stem, Format::Ndjson, Packing::Parquet),
             _ => return Err(Skip::UnknownFormat { key: key.into() }),
         };
         let folder = |name: &str| {
@@ -113,7 +130,7 @@ impl BronzeKey {
             key: key.into(),
             dataset: dataset.into(),
             format,
-            gzip,
+            packing,
             dt: folder("dt").filter(|dt| is_day(dt)),
             gateway: folder("gateway").filter(|gateway| is_name(gateway)),
             batch: batch(stem),
@@ -199,11 +216,15 @@ mod tests {
     #[test]
     fn a_key_says_what_the_object_is() {
         let key = BronzeKey::parse("bronze/orders/dt=2026-01-02/shop 1.CSV.csv.gz", known).unwrap();
-        assert_eq!((key.dataset.as_str(), key.format, key.gzip), ("orders", Format::Csv, true));
+        assert_eq!((key.dataset.as_str(), key.format, key.packing), ("orders", Format::Csv, Packing::Gz));
         assert_eq!((key.dt.as_deref(), key.gateway, key.batch), (Some("2026-01-02"), None, None));
         for name in ["a.ndjson", "a.jsonl", "x/y/a.json"] {
             let key = BronzeKey::parse(&format!("bronze/orders/{name}"), known).unwrap();
-            assert_eq!((key.format, key.gzip), (Format::Ndjson, false));
+            assert_eq!((key.format, key.packing), (Format::Ndjson, Packing::Plain));
+        }
+        for (name, packing) in [("a.json.zst", Packing::Zst), ("a.parquet", Packing::Parquet)] {
+            let key = BronzeKey::parse(&format!("bronze/orders/{name}"), known).unwrap();
+            assert_eq!((key.format, key.packing), (Format::Ndjson, packing));
         }
     }
 
@@ -211,7 +232,7 @@ mod tests {
     fn a_batchs_key_says_who_sealed_it() {
         let key = "bronze/sensor_readings/dt=2026-01-02/gateway=gw-1/00000000000000ab-0000000012.ingot";
         let key = BronzeKey::parse(key, known).unwrap();
-        assert_eq!((key.format, key.gzip, key.batch), (Format::Frames, false, Some((0xab, 12))));
+        assert_eq!((key.format, key.packing, key.batch), (Format::Frames, Packing::Plain, Some((0xab, 12))));
         assert_eq!((key.dt.as_deref(), key.gateway.as_deref()), (Some("2026-01-02"), Some("gw-1")));
     }
 
@@ -223,7 +244,7 @@ mod tests {
         assert!(matches!(skip("bronze/a.csv"), Skip::NotBronze { .. }));
         assert!(matches!(skip("bronze/orders/"), Skip::Folder { .. }));
         assert!(matches!(skip("bronze/people/a.csv"), Skip::UnknownDataset { .. }));
-        for name in ["a", "a.gz", "a.csv.zip", "a.parquet", ".."] {
+        for name in ["a", "a.gz", "a.csv.zip", "a.parquet.gz", "a.gz.gz", ".."] {
             assert!(matches!(skip(&format!("bronze/orders/{name}")), Skip::UnknownFormat { .. }), "{name}");
         }
     }

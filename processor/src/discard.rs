@@ -1,7 +1,9 @@
 //! Discard: every row that is not in silver, with the reason, after redaction.
 //!
-//! One table for all datasets. An object's rows enter once, under the object's identity.
+//! One table for all datasets. An object's rows enter once, under the object's identity; where an object is taken part
+//! by part, those of each part under the part's.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, AsArray, Int64Array, StringArray, TimestampMicrosecondArray};
@@ -45,20 +47,21 @@ pub fn schema() -> SchemaRef {
 }
 
 /// An object's discard rows as the table has them. `dt` is the object's day.
-pub fn rows(
+pub fn rows<'a>(
     contract: &Contract,
     object: &BronzeObject,
     dt: &str,
-    discards: &[DiscardRow],
+    discards: impl IntoIterator<Item = &'a DiscardRow, IntoIter: Clone>,
     now_ms: i64,
 ) -> Result<RecordBatch, ArrowError> {
-    let count = discards.len();
+    let discards = discards.into_iter();
+    let count = discards.clone().count();
     let same = |text: &str| -> ArrayRef { Arc::new(StringArray::from(vec![text; count])) };
-    let text = |of: fn(&DiscardRow) -> String| -> ArrayRef {
-        Arc::new(StringArray::from_iter_values(discards.iter().map(of)))
+    let text = |of: fn(&DiscardRow) -> Cow<'_, str>| -> ArrayRef {
+        Arc::new(StringArray::from_iter_values(discards.clone().map(of)))
     };
     let number = |of: fn(&DiscardRow) -> i64| -> ArrayRef {
-        Arc::new(Int64Array::from_iter_values(discards.iter().map(of)))
+        Arc::new(Int64Array::from_iter_values(discards.clone().map(of)))
     };
     let now = TimestampMicrosecondArray::from_value(now_ms * 1_000, count).with_timezone("UTC");
     RecordBatch::try_new(
@@ -66,15 +69,15 @@ pub fn rows(
         vec![
             same(&contract.dataset),
             same(dt),
-            text(|row| row.rules.first().cloned().unwrap_or_default()),
-            text(|row| row.rules.join(",")),
+            text(|row| row.rules.first().map_or("", String::as_str).into()),
+            text(|row| row.rules.join(",").into()),
             same(&contract.version),
             same(&object.key),
             same(&object.etag),
             number(|row| row.ordinal),
             number(|row| row.byte_offset),
             number(|row| row.byte_len),
-            text(|row| row.record.clone()),
+            text(|row| row.record.as_str().into()),
             Arc::new(now),
         ],
     )

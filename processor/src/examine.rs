@@ -2,7 +2,8 @@
 //! rows. `decode` gives rows, `conform` types them, `check` judges them, `redact` takes personal data out.
 //!
 //! Pure: bytes and time are arguments. Nothing is lost: every row is accepted or discarded, with every
-//! rule that it failed. Duplicates are not looked for here; silver knows what it has.
+//! rule that it failed. Duplicates are not looked for here; silver knows what it has. An object is examined part by
+//! part ([`crate::reading`]); a check that concerns the whole object is asked when all parts are.
 
 mod judge;
 mod record;
@@ -13,25 +14,27 @@ use std::sync::Arc;
 use bytes::Bytes;
 use datafusion::arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch};
 use datafusion::arrow::compute::filter_record_batch;
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::arrow::error::ArrowError;
 
 use crate::bronze::BronzeKey;
 use crate::check::{CheckError, Checker};
 use crate::conform::{Conformed, Conformer};
 use crate::contract::{Contract, Severity};
-use crate::decode::{Aside, Fault, FrameHeader, OBJECT_BYTES_MAX, Object, Span};
+use crate::decode::{Fault, FrameHeader, Limits, Part, Parts, Span, Taken};
 
-use judge::{Stop, judge};
+pub use judge::Failing;
+use judge::judge;
+pub(crate) use judge::judges_objects;
 use record::Records;
 
 /// Column of [`Examined::accepted`] with each row's place in its object.
 pub const ORDINAL: &str = "ordinal";
 
-/// Most rows of one object: with names of 64 bytes, what one column of text can hold.
-pub const ROWS_MAX: usize = 16_000_000;
+/// An object that is examined in memory, as one part: 512 MiB, and as many rows as one column of names can hold.
+pub const WHOLE: Limits = Limits { bytes_max: 512 * 1024 * 1024, rows_max: 16_000_000 };
 
-/// What an object holds.
+/// What an object, or a part of it, holds.
 #[derive(Debug)]
 pub struct Examined {
     /// The contract's columns, redacted, and [`ORDINAL`]; in the order of the object.
@@ -46,6 +49,23 @@ pub struct Examined {
     pub unknown_fields: BTreeMap<String, u64>,
     /// The headers of the sound frames, in the order of the object.
     pub frames: Vec<FrameHeader>,
+    /// Rows that decide for the whole object.
+    pub failing: Failing,
+}
+
+impl Examined {
+    /// An object without rows.
+    pub(crate) fn nothing(contract: &Contract) -> Self {
+        Self {
+            accepted: RecordBatch::new_empty(accepted_schema(contract)),
+            discards: Vec::new(),
+            rows_in: 0,
+            warnings: BTreeMap::new(),
+            unknown_fields: BTreeMap::new(),
+            frames: Vec::new(),
+            failing: Failing::default(),
+        }
+    }
 }
 
 /// A row that is not accepted.
@@ -57,7 +77,7 @@ pub struct DiscardRow {
     pub rules: Vec<String>,
     /// What it was, after redaction, at most [`crate::redact::RECORD_BYTES_MAX`] bytes.
     pub record: String,
-    /// First byte in the decompressed object.
+    /// First byte in the unpacked object.
     pub byte_offset: i64,
     /// Bytes there; for a reading, those of its frame.
     pub byte_len: i64,
@@ -67,16 +87,8 @@ pub struct DiscardRow {
 #[derive(Debug, thiserror::Error)]
 pub enum ExamineError {
     /// It does not fit into memory.
-    #[error("{key} has {bytes} bytes, at most {OBJECT_BYTES_MAX} are examined; split it")]
+    #[error("{key} has more than {} bytes or {} rows, and is examined in memory; split it", WHOLE.bytes_max, WHOLE.rows_max)]
     TooLarge {
-        /// The object.
-        key: String,
-        /// Its size.
-        bytes: usize,
-    },
-    /// It has more rows than a batch may have.
-    #[error("{key} has more than {ROWS_MAX} rows; split it")]
-    TooManyRows {
         /// The object.
         key: String,
     },
@@ -88,7 +100,7 @@ pub enum ExamineError {
         /// The check.
         check: String,
         /// Rows that fail it.
-        rows: usize,
+        rows: u64,
     },
     /// A check of severity `quarantine` found bad rows.
     #[error("{key}: {rows} of {rows_in} row(s) fail the check {check}, whose severity is quarantine")]
@@ -98,7 +110,7 @@ pub enum ExamineError {
         /// The check.
         check: String,
         /// Rows that fail it.
-        rows: usize,
+        rows: u64,
         /// Rows in the object.
         rows_in: u64,
         /// The headers of its sound frames.
@@ -122,60 +134,53 @@ pub enum ExamineError {
     },
 }
 
-/// Decodes, types, checks and redacts one object. `now_ms`: milliseconds since 1970-01-01 UTC.
+/// Decodes, types, checks and redacts an object that is in memory. `now_ms`: milliseconds since 1970-01-01 UTC.
 pub fn examine(
     checker: &Checker,
     key: &BronzeKey,
     bytes: Bytes,
     now_ms: i64,
 ) -> Result<Examined, ExamineError> {
-    if bytes.len() > OBJECT_BYTES_MAX {
-        return Err(ExamineError::TooLarge { key: key.key.clone(), bytes: bytes.len() });
+    let mut parts = Parts::open(key, bytes, WHOLE);
+    parts.fill();
+    let (examined, taken) = examine_part(checker, &key.key, &parts.part(), now_ms)?;
+    if !taken.last {
+        return Err(ExamineError::TooLarge { key: key.key.clone() });
     }
-    let batch_error = |source| ExamineError::Batch { key: key.key.clone(), source };
+    examined.failing.verdict(checker.contract(), &key.key, examined.rows_in, &examined.frames)?;
+    Ok(examined)
+}
+
+/// Decodes, types, checks and redacts a part of the object that `key` names.
+pub(crate) fn examine_part(
+    checker: &Checker,
+    key: &str,
+    part: &Part<'_>,
+    now_ms: i64,
+) -> Result<(Examined, Taken), ExamineError> {
+    let batch_error = |source| ExamineError::Batch { key: key.to_owned(), source };
     let contract = checker.contract();
 
-    let object = Object::open(key, bytes);
-    if object.is_too_large() {
-        return Err(ExamineError::TooLarge {
-            key: key.key.clone(),
-            bytes: OBJECT_BYTES_MAX.saturating_add(1),
-        });
-    }
     let mut conformer = Conformer::new(contract);
     let mut spans: Vec<Span> = Vec::new();
     let mut faults: Vec<(Span, Fault)> = Vec::new();
-    let mut rows_over = false;
     let mut recall = checker.forgotten().recall(contract);
-    let Aside { frames, unknown } = object.rows(key.format, contract, |span, row| match row {
-        _ if spans.len() + faults.len() == ROWS_MAX => rows_over = true,
-        row if recall.is_gone(key.format, object.slice(span), &row) => faults.push((span, Fault::Forgotten)),
+    let mut taken = part.rows(contract, |span, row| match row {
+        row if recall.is_gone(part.format(), part.slice(span), &row) => faults.push((span, Fault::Forgotten)),
         Ok(fields) => {
             conformer.push(fields);
             spans.push(span);
         }
         Err(fault) => faults.push((span, fault)),
     });
-    if rows_over {
-        return Err(ExamineError::TooManyRows { key: key.key.clone() });
-    }
     let Conformed { rows, misfits } = conformer.finish().map_err(batch_error)?;
 
     let verdicts = checker
         .verdicts(&rows, now_ms)
-        .map_err(|source| ExamineError::Check { key: key.key.clone(), source })?;
-    let rows_in = (spans.len() + faults.len()) as u64;
-    let judged = match judge(contract, rows.num_rows(), misfits, &verdicts) {
-        Ok(judged) => judged,
-        Err(Stop { check, severity: Severity::Quarantine, rows }) => {
-            return Err(ExamineError::Quarantined { key: key.key.clone(), check, rows, rows_in, frames });
-        }
-        Err(Stop { check, rows, .. }) => {
-            return Err(ExamineError::Failed { key: key.key.clone(), check, rows });
-        }
-    };
+        .map_err(|source| ExamineError::Check { key: key.to_owned(), source })?;
+    let judged = judge(contract, rows.num_rows(), misfits, &verdicts);
 
-    let records = Records::new(checker, &object, key.format, &rows);
+    let records = Records::new(checker, part, &rows);
     let broken = faults.into_iter().map(|(span, fault)| {
         let record = records.broken(span, &fault);
         discard(span, vec![fault.rule().into()], record)
@@ -190,10 +195,38 @@ pub fn examine(
     let rows = accepted(contract, &rows, &spans, &judged.accepted).map_err(batch_error)?;
     let accepted = checker.redactor().rows(&rows).map_err(batch_error)?;
     let mut unknown_fields = BTreeMap::new();
-    for (name, rows) in unknown.0 {
+    for (name, rows) in std::mem::take(&mut taken.unknown.0) {
         *unknown_fields.entry(checker.redactor().field_name(&name)).or_default() += rows;
     }
-    Ok(Examined { accepted, discards, rows_in, warnings: judged.warnings, unknown_fields, frames })
+    let examined = Examined {
+        accepted,
+        discards,
+        rows_in: taken.rows as u64,
+        warnings: judged.warnings,
+        unknown_fields,
+        frames: std::mem::take(&mut taken.frames),
+        failing: judged.failing,
+    };
+    Ok((examined, taken))
+}
+
+impl Failing {
+    /// Whether the object passes, of which these are all the rows that decide for it.
+    pub(crate) fn verdict(
+        &self,
+        contract: &Contract,
+        key: &str,
+        rows_in: u64,
+        frames: &[FrameHeader],
+    ) -> Result<(), ExamineError> {
+        let Some((check, rows)) = self.decisive(contract) else { return Ok(()) };
+        let (key, check_id) = (key.to_owned(), check.id.clone());
+        Err(if check.severity == Severity::Quarantine {
+            ExamineError::Quarantined { key, check: check_id, rows, rows_in, frames: frames.to_vec() }
+        } else {
+            ExamineError::Failed { key, check: check_id, rows }
+        })
+    }
 }
 
 fn discard(span: Span, rules: Vec<String>, record: String) -> DiscardRow {
@@ -215,11 +248,15 @@ fn accepted(
 ) -> Result<RecordBatch, ArrowError> {
     let ordinals: ArrayRef = Arc::new(spans.iter().map(|span| span.ordinal).collect::<Int64Array>());
     let ordinal: FieldRef = Arc::new(Field::new(ORDINAL, DataType::Int64, false));
-    let nullable = Schema::new([rows.schema().fields(), &[ordinal.clone()][..]].concat());
+    let nullable = Schema::new([rows.schema().fields(), &[ordinal][..]].concat());
     let rows = RecordBatch::try_new(Arc::new(nullable), [rows.columns(), &[ordinals]].concat())?;
     let rows = filter_record_batch(&rows, accepted)?;
-    let schema = Schema::new([contract.row_schema().fields(), &[ordinal][..]].concat());
-    RecordBatch::try_new(Arc::new(schema), rows.columns().to_vec())
+    RecordBatch::try_new(accepted_schema(contract), rows.columns().to_vec())
+}
+
+fn accepted_schema(contract: &Contract) -> SchemaRef {
+    let ordinal: FieldRef = Arc::new(Field::new(ORDINAL, DataType::Int64, false));
+    Arc::new(Schema::new([contract.row_schema().fields(), &[ordinal][..]].concat()))
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //!
 //! A gold table remembers, as a transaction in its own commit, which version of silver it shows. What
 //! silver's log says has changed since is computed anew and replaces what was there, in one commit.
-//! Late data, a re-drive and erasure are no special cases.
+//! Late data, a re-drive and erasure are no special cases. Days are computed one after another: memory holds what one
+//! of them takes, and gold's own rows.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::DataFusionError;
 use datafusion::logical_expr::{col, lit};
+use datafusion::prelude::DataFrame;
 use serde::Serialize;
 
 use crate::contract::{Contract, GoldQuery, Window};
@@ -157,7 +159,11 @@ async fn refresh_one(
         (Window::Day, Some(shows)) => silver.dts_changed_since(shows).await?,
         _ => None,
     };
-    let rows = compute(silver, query, days.as_ref()).await.map_err(failed)?;
+    let one_by_one = match (query.window, &days) {
+        (Window::Day, None) => all_days(silver)?,
+        (_, days) => days.clone(),
+    };
+    let rows = compute(silver, query, one_by_one).await.map_err(failed)?;
 
     let partitions: &[&str] = match query.window {
         Window::Day => &["dt"],
@@ -184,23 +190,44 @@ async fn refresh_one(
     }))
 }
 
-/// The query's answer over silver, or over the given days of it.
+/// Every day that silver has rows of.
+fn all_days(silver: &Table) -> Result<Option<BTreeSet<String>>, TableError> {
+    Ok(silver.partitions(0)?.into_keys().map(|mut partition| partition.remove("dt").flatten()).collect())
+}
+
+/// The query's answer over silver, or over each of the given days.
 async fn compute(
     silver: &Table,
     query: &GoldQuery,
-    days: Option<&BTreeSet<String>>,
+    days: Option<BTreeSet<String>>,
 ) -> Result<RecordBatch, DataFusionError> {
+    let answer = planned(silver, query, None).await?;
+    let schema = Arc::new(answer.schema().as_arrow().clone());
+    let mut rows = Vec::new();
+    match days {
+        Some(days) => {
+            for day in days {
+                rows.extend(planned(silver, query, Some(day)).await?.collect().await?);
+            }
+        }
+        None => rows = answer.collect().await?,
+    }
+    Ok(concat_batches(&schema, &rows)?)
+}
+
+async fn planned(
+    silver: &Table,
+    query: &GoldQuery,
+    day: Option<String>,
+) -> Result<DataFrame, DataFusionError> {
     let context = session::context();
     let provider = silver.provider().await.map_err(|error| DataFusionError::External(error.into()))?;
     let mut rows = context.read_table(provider)?;
-    if let Some(days) = days {
-        rows = rows.filter(on_days(days))?;
+    if let Some(day) = day {
+        rows = rows.filter(on_days([&day]))?;
     }
     context.register_table("silver", rows.into_view())?;
-    let answer = context.sql(&query.sql).await?;
-    let schema = Arc::new(answer.schema().as_arrow().clone());
-    let batches = answer.collect().await?;
-    Ok(concat_batches(&schema, &batches)?)
+    context.sql(&query.sql).await
 }
 
 /// Where a gold table is, below the lake.

@@ -11,6 +11,7 @@ mod adopt;
 mod bucket;
 mod document;
 mod leftover;
+mod ranges;
 mod replace;
 
 use std::fs::File;
@@ -28,8 +29,10 @@ use url::Url;
 
 use crate::aws::error::SetupError;
 use crate::aws::s3::S3Place;
+use crate::decode::Limits;
 
 pub use leftover::Leftover;
+pub(crate) use ranges::Ranges;
 
 /// A lake that exists.
 #[derive(Clone, Debug)]
@@ -41,6 +44,7 @@ pub struct Lake {
     store: Arc<dyn ObjectStore>,
     /// Where the path of `url` leads to `bronze`.
     base: Arc<dyn ObjectStore>,
+    limits: Limits,
 }
 
 /// Why a lake cannot be used.
@@ -210,7 +214,19 @@ impl Lake {
     /// The lake that `store` holds, at its root. `url` names the store to DataFusion, which keeps the first one that it is
     /// given under a scheme and a host for as long as the process lives; it has no path.
     pub fn over(url: Url, store: Arc<dyn ObjectStore>) -> Self {
-        Self { url, root: None, base: Arc::clone(&store), store }
+        let base = Arc::clone(&store);
+        Self { url, root: None, base, store, limits: Limits::default() }
+    }
+
+    /// The lake, its objects cut otherwise. All who process it must cut alike.
+    #[must_use]
+    pub fn within(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// How much of an object is worked on at a time.
+    pub fn limits(&self) -> Limits {
+        self.limits
     }
 
     /// The lake's URL, with a closing slash.

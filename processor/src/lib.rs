@@ -2,7 +2,7 @@
 //!
 //! The path of a bronze object, a file each: [`bronze`] says from its key what it is, [`decode`] takes
 //! its bytes apart, [`conform`] gives the values their types, [`check`] runs the contract's rules,
-//! [`redact`] removes personal data ([`examine`] is these four in order); [`silver`] promotes each row
+//! [`redact`] removes personal data ([`examine`] is these four in order, [`reading`] goes through an object with them, part by part); [`silver`] promotes each row
 //! once ([`latest`] for datasets of which the latest version counts), [`quarantine`] holds objects that are set aside whole, [`discard`] keeps the others with the reason, [`ledger`] accounts for the object
 //! ([`promote`] is these three in order), [`gold`] sums silver up,
 //! [`dataset_check`] judges what has landed ([`settle`] is these two). [`run`] does it for all that is
@@ -56,6 +56,7 @@ pub mod pseudonym;
 pub mod quantile;
 pub mod quarantine;
 pub mod query;
+pub mod reading;
 pub mod rebuild;
 pub mod redact;
 pub mod redrive;

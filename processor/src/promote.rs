@@ -5,24 +5,33 @@
 //! ledger, which calls an object done, is last. A cut anywhere is healed by running again: an object is
 //! judged at its own time, not at the clock's, so it gets the same verdict every time. (A contract changed between a cut and
 //! the next run can still judge it differently; the audit shows that.)
+//!
+//! Objects that fit into a part go together, as many as fit into one; of a larger one [`parts`] goes after part.
 
-use std::collections::{BTreeMap, HashSet};
+mod account;
+mod parts;
+
+use std::collections::HashSet;
 
 use chrono::DateTime;
+use datafusion::arrow::array::BooleanArray;
 use datafusion::arrow::compute::{filter_record_batch, not};
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::record_batch::RecordBatch;
 
 use crate::bronze::BronzeKey;
 use crate::check::Checker;
-use crate::contract::Contract;
-use crate::examine::{ExamineError, Examined, examine};
-use crate::lake::{BronzeObject, Lake, LakeError};
-use crate::ledger::Entry;
+use crate::examine::{ExamineError, Examined};
+use crate::lake::{BronzeObject, Lake};
+use crate::ledger::{Batch, Entry};
 use crate::quarantine::SetAside;
+use crate::reading::Reading;
 use crate::silver::SilverError;
 use crate::table::{CommitError, TableError};
 use crate::{discard, ledger, quarantine, silver};
+
+pub use crate::reading::ObjectError;
+use account::Account;
 
 /// A bronze object and what its key says.
 #[derive(Clone, Debug)]
@@ -53,30 +62,12 @@ impl From<TableError> for PromoteError {
     }
 }
 
-/// An object that could not be examined; the others go on.
-#[derive(Debug, thiserror::Error)]
-pub enum ObjectError {
-    /// It could not be read.
-    #[error(transparent)]
-    Lake(#[from] LakeError),
-    /// It could not be examined.
-    #[error(transparent)]
-    Examine(#[from] ExamineError),
-}
-
-impl ObjectError {
-    /// Whether a check of severity `fail` found bad rows: the run stops for the dataset.
-    pub fn stops(&self) -> bool {
-        matches!(self, Self::Examine(ExamineError::Failed { .. }))
-    }
-}
-
 /// What a group came to.
 #[derive(Debug, Default)]
 pub struct Promoted {
     /// The objects that are done.
     pub entries: Vec<Entry>,
-    /// The objects that a check set aside.
+    /// The objects that were set aside.
     pub set_aside: Vec<SetAside>,
     /// The objects that failed alone.
     pub failed: Vec<(String, ObjectError)>,
@@ -89,70 +80,156 @@ pub async fn promote(
     candidates: &[Candidate],
     now_ms: i64,
 ) -> Result<Promoted, PromoteError> {
-    let contract = checker.contract();
-    let mut promoted = Promoted::default();
-    let mut examined: Vec<(&Candidate, Examined)> = Vec::with_capacity(candidates.len());
+    let mut promoting = Promoting { lake, checker, now_ms, promoted: Promoted::default() };
+    let mut whole: Vec<(&Candidate, Examined)> = Vec::new();
+    let mut bytes = 0;
     let mut seen = HashSet::new();
     for candidate in candidates.iter().filter(|candidate| seen.insert(candidate.object.id())) {
-        match examine_object(lake, checker, candidate).await {
-            Ok(found) => examined.push((candidate, found)),
-            Err(ObjectError::Examine(ExamineError::Quarantined { check, rows, rows_in, frames, .. })) => {
-                promoted.set_aside.push(SetAside {
-                    dataset: contract.dataset.clone(),
-                    bronze_key: candidate.object.key.clone(),
-                    bronze_etag: candidate.object.etag.clone(),
-                    check,
-                    rows_failing: rows as i64,
-                    rows_in: rows_in as i64,
-                    batches: frames.iter().map(ledger::Batch::from).collect(),
-                    contract_version: contract.version.clone(),
-                    contract_fingerprint: contract.fingerprint.clone(),
-                    set_aside_ms: now_ms,
-                });
+        match first_part(lake, checker, candidate).await {
+            Err(error) => promoting.fail(candidate, error),
+            Ok(First::Whole(examined, len)) => {
+                if bytes + len > lake.limits().bytes_max {
+                    promoting.land_whole(&std::mem::take(&mut whole)).await?;
+                    bytes = 0;
+                }
+                bytes += len;
+                whole.push((candidate, *examined));
             }
-            Err(error) => promoted.failed.push((candidate.object.key.clone(), error)),
+            Ok(First::Part(reading, examined)) => {
+                // In order: of rows with one key the first is kept.
+                promoting.land_whole(&std::mem::take(&mut whole)).await?;
+                bytes = 0;
+                promoting.land_parts(candidate, *reading, *examined).await?;
+            }
         }
     }
-
-    quarantine::write(lake, &promoted.set_aside).await?;
-
-    let accepted: Vec<(&BronzeObject, &RecordBatch)> =
-        examined.iter().map(|(candidate, found)| (&candidate.object, &found.accepted)).collect();
-    let mut silver = silver::open(lake, contract).await?;
-    let in_silver = silver::promote(&mut silver, contract, &accepted).await?;
-
-    let mut discard_rows = Vec::new();
-    let mut ledger_rows = Vec::new();
-    for ((candidate, found), kept) in examined.iter().zip(in_silver) {
-        let object = &candidate.object;
-        let duplicates = filter_record_batch(&found.accepted, &not(&kept)?)?;
-        let mut discards = found.discards.clone();
-        discards.extend(discard::duplicates(&duplicates)?);
-        if !discards.is_empty() {
-            let dt = day_of(candidate);
-            let rows = discard::rows(contract, object, &dt, &discards, now_ms)?;
-            discard_rows.push((object.id(), rows));
-        }
-        let entry = entry(contract, object, found, kept.true_count(), now_ms);
-        ledger_rows.push((object.id(), entry.row()?));
-        promoted.entries.push(entry);
-    }
-    if !discard_rows.is_empty() {
-        discard::open(lake).await?.append_once(&discard_rows).await?;
-    }
-    if !ledger_rows.is_empty() {
-        ledger::open(lake).await?.append_once(&ledger_rows).await?;
-    }
-    Ok(promoted)
+    promoting.land_whole(&whole).await?;
+    quarantine::write(lake, &promoting.promoted.set_aside).await?;
+    Ok(promoting.promoted)
 }
 
-pub(crate) async fn examine_object(
+/// An object, or the beginning of a larger one.
+enum First<'a> {
+    /// All of it, and its bytes when it is unpacked.
+    Whole(Box<Examined>, usize),
+    Part(Box<Reading<'a>>, Box<Examined>),
+}
+
+async fn first_part<'a>(
     lake: &Lake,
     checker: &Checker,
-    candidate: &Candidate,
-) -> Result<Examined, ObjectError> {
-    let bytes = lake.read_as_listed(&candidate.object).await?;
-    Ok(examine(checker, &candidate.key, bytes, candidate.object.modified_ms)?)
+    candidate: &'a Candidate,
+) -> Result<First<'a>, ObjectError> {
+    let mut reading = Reading::open(lake, &candidate.object, &candidate.key).await?;
+    let first = reading.next(checker).await?.unwrap_or_else(|| Examined::nothing(checker.contract()));
+    if !reading.is_done() {
+        return Ok(First::Part(Box::new(reading), Box::new(first)));
+    }
+    reading.verdict(checker)?;
+    Ok(First::Whole(Box::new(first), reading.bytes()))
+}
+
+/// A group on its way.
+struct Promoting<'a> {
+    lake: &'a Lake,
+    checker: &'a Checker,
+    now_ms: i64,
+    promoted: Promoted,
+}
+
+/// Judged rows, and the name under which discard takes them once.
+struct Share<'a> {
+    candidate: &'a Candidate,
+    id: String,
+    examined: &'a Examined,
+}
+
+impl Promoting<'_> {
+    /// Notes that the object failed alone, or that a check set it aside.
+    fn fail(&mut self, candidate: &Candidate, error: ObjectError) {
+        match error {
+            ObjectError::Examine(ExamineError::Quarantined { check, rows, rows_in, frames, .. }) => {
+                let batches = frames.iter().map(Batch::from).collect();
+                self.set_aside(candidate, check, [rows, rows_in], batches);
+            }
+            error => self.promoted.failed.push((candidate.object.key.clone(), error)),
+        }
+    }
+
+    fn set_aside(
+        &mut self,
+        candidate: &Candidate,
+        check: String,
+        [rows_failing, rows_in]: [u64; 2],
+        batches: Vec<Batch>,
+    ) {
+        let contract = self.checker.contract();
+        self.promoted.set_aside.push(SetAside {
+            dataset: contract.dataset.clone(),
+            bronze_key: candidate.object.key.clone(),
+            bronze_etag: candidate.object.etag.clone(),
+            check,
+            rows_failing: rows_failing as i64,
+            rows_in: rows_in as i64,
+            batches,
+            contract_version: contract.version.clone(),
+            contract_fingerprint: contract.fingerprint.clone(),
+            set_aside_ms: self.now_ms,
+        });
+    }
+
+    /// Promotes objects of one part each.
+    async fn land_whole(&mut self, objects: &[(&Candidate, Examined)]) -> Result<(), PromoteError> {
+        if objects.is_empty() {
+            return Ok(());
+        }
+        let shares: Vec<Share<'_>> = objects
+            .iter()
+            .map(|(candidate, examined)| Share { candidate, id: candidate.object.id(), examined })
+            .collect();
+        let in_silver = self.land(&shares).await?;
+        let entries = objects.iter().zip(in_silver).map(|((candidate, examined), in_silver)| {
+            let mut account = Account::default();
+            account.add(examined, in_silver);
+            account.entry(self.checker.contract(), &candidate.object, self.now_ms)
+        });
+        let entries: Vec<Entry> = entries.collect();
+        self.account_for(entries).await
+    }
+
+    /// Brings rows to silver, and the others to discard; of each share, how many are in silver.
+    async fn land(&self, shares: &[Share<'_>]) -> Result<Vec<usize>, PromoteError> {
+        let contract = self.checker.contract();
+        let accepted: Vec<(&BronzeObject, &RecordBatch)> =
+            shares.iter().map(|share| (&share.candidate.object, &share.examined.accepted)).collect();
+        let mut silver = silver::open(self.lake, contract).await?;
+        let in_silver = silver::promote(&mut silver, contract, &accepted).await?;
+        let mut discard_rows = Vec::new();
+        for (share, kept) in shares.iter().zip(&in_silver) {
+            let duplicates = filter_record_batch(&share.examined.accepted, &not(kept)?)?;
+            let duplicates = discard::duplicates(&duplicates)?;
+            if duplicates.is_empty() && share.examined.discards.is_empty() {
+                continue;
+            }
+            let (object, dt) = (&share.candidate.object, day_of(share.candidate));
+            let rows = share.examined.discards.iter().chain(&duplicates);
+            discard_rows.push((share.id.clone(), discard::rows(contract, object, &dt, rows, self.now_ms)?));
+        }
+        if !discard_rows.is_empty() {
+            discard::open(self.lake).await?.append_once(&discard_rows).await?;
+        }
+        Ok(in_silver.iter().map(BooleanArray::true_count).collect())
+    }
+
+    /// Calls the objects done.
+    async fn account_for(&mut self, entries: Vec<Entry>) -> Result<(), PromoteError> {
+        let id = |entry: &Entry| BronzeObject::id_of(&entry.bronze_key, &entry.bronze_etag);
+        let rows: Vec<_> =
+            entries.iter().map(|entry| Ok((id(entry), entry.row()?))).collect::<Result<_, ArrowError>>()?;
+        ledger::open(self.lake).await?.append_once(&rows).await?;
+        self.promoted.entries.extend(entries);
+        Ok(())
+    }
 }
 
 /// The day under which an object's discards are filed: its key's, or that of its last change.
@@ -163,30 +240,5 @@ pub(crate) fn day_of(candidate: &Candidate) -> String {
     })
 }
 
-fn entry(
-    contract: &Contract,
-    object: &BronzeObject,
-    found: &Examined,
-    in_silver: usize,
-    now_ms: i64,
-) -> Entry {
-    let mut rules = BTreeMap::new();
-    for row in &found.discards {
-        *rules.entry(row.rules.first().cloned().unwrap_or_default()).or_insert(0) += 1;
-    }
-    Entry {
-        dataset: contract.dataset.clone(),
-        bronze_key: object.key.clone(),
-        bronze_etag: object.etag.clone(),
-        bytes: object.bytes as i64,
-        rows_in: found.rows_in as i64,
-        silver: in_silver as i64,
-        discarded: found.discards.len() as i64,
-        duplicates: (found.accepted.num_rows() - in_silver) as i64,
-        rules,
-        warnings: found.warnings.clone(),
-        batches: found.frames.iter().map(ledger::Batch::from).collect(),
-        contract_version: contract.version.clone(),
-        processed_ms: now_ms,
-    }
-}
+#[cfg(test)]
+mod tests;

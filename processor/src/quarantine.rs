@@ -1,4 +1,5 @@
-//! Quarantine: the objects that a check of severity `quarantine` has set aside whole, with the reason.
+//! Quarantine: the objects that are set aside whole, with the reason: a check of severity `quarantine`, or that
+//! they expand further than any object may.
 //!
 //! Nothing of such an object is in silver, discard or the ledger; a row of this table says why. It waits
 //! until its bytes or its contract change: then it is pending again, and takes the road of any other
@@ -17,6 +18,7 @@ use serde::Serialize;
 
 use crate::column::{number, text, utc};
 use crate::contract::Contract;
+use crate::decode::{EXPANDED_BYTES_MAX, EXPANDED_RATIO_MAX};
 use crate::lake::{BronzeObject, Lake};
 use crate::ledger::Batch;
 use crate::session;
@@ -24,6 +26,9 @@ use crate::table::{CommitError, Table, TableError};
 
 /// Where the table is, below the lake.
 pub const PATH: &str = "quarantine";
+/// What stands for a check where an object expands further than [`crate::decode::expanded_bytes_max`]. No check can have
+/// that name.
+pub const EXPANDS_TOO_FAR: &str = "(expands too far)";
 
 /// An object that is set aside.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -34,7 +39,7 @@ pub struct SetAside {
     pub bronze_key: String,
     /// The object's tag.
     pub bronze_etag: String,
-    /// The check.
+    /// The check, or [`EXPANDS_TOO_FAR`].
     pub check: String,
     /// Rows that fail it.
     pub rows_failing: i64,
@@ -88,6 +93,11 @@ pub fn schema() -> SchemaRef {
 impl SetAside {
     /// In words.
     pub fn reason(&self) -> String {
+        if self.check == EXPANDS_TOO_FAR {
+            return format!(
+                "it expands to more than {EXPANDED_RATIO_MAX} times its size, or to more than {EXPANDED_BYTES_MAX} bytes; split it, or pack it less tightly"
+            );
+        }
         format!(
             "{} of {} rows fail the check {}; it waits until it or the contract changes",
             self.rows_failing, self.rows_in, self.check

@@ -9,15 +9,14 @@
 //! The result is that of a full reprocess, as long as the contract differs in what this rule decides. One limit: a row whose key silver took
 //! from another object meanwhile becomes a duplicate, though it came first; `rebuild` restores the order.
 
+mod judged;
 mod places;
 mod recount;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
-use datafusion::arrow::array::{AsArray, BooleanArray};
 use datafusion::arrow::compute::{filter_record_batch, not};
-use datafusion::arrow::datatypes::Int64Type;
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::DataFusionError;
@@ -28,17 +27,19 @@ use crate::bronze::BronzeKey;
 use crate::check::{CheckError, Checker};
 use crate::contract::Contract;
 use crate::discard::{self, DUPLICATE};
-use crate::examine::{DiscardRow, Examined, ORDINAL};
+use crate::examine::DiscardRow;
 use crate::forgotten::{Forgotten, ForgottenError};
 use crate::gold::{self, Refreshed};
 use crate::lake::{BronzeObject, Lake, LakeError};
 use crate::ledger::LedgerError;
-use crate::promote::{Candidate, examine_object};
+use crate::promote::Candidate;
 use crate::pseudonym::NoKey;
 use crate::run::{GROUP_BYTES_MAX, groups};
 use crate::silver::{self, SilverError};
 use crate::table::{CommitError, TableError};
 
+pub use judged::ROWS_MAX;
+use judged::{Judged, at};
 use places::{Listed, Places};
 
 /// What is judged again.
@@ -199,17 +200,17 @@ async fn redrive_group(
     group: &[Candidate],
     report: &mut RedriveReport,
 ) -> Result<(), RedriveError> {
-    let mut examined: Vec<(&Candidate, Examined)> = Vec::with_capacity(group.len());
+    let mut places = Places::open(lake, which, group.iter().map(|candidate| &candidate.object)).await?;
+    let mut examined: Vec<(&Candidate, Judged)> = Vec::with_capacity(group.len());
     for candidate in group {
-        match examine_object(lake, checker, candidate).await {
+        let Some(ordinals) = places.of(&candidate.object) else { continue };
+        match Judged::of(lake, checker, candidate, ordinals).await {
             Ok(found) => examined.push((candidate, found)),
             Err(error) => {
                 report.failed.insert(candidate.object.key.clone(), error.to_string());
             }
         }
     }
-    let mut places =
-        Places::open(lake, which, examined.iter().map(|(candidate, _)| &candidate.object)).await?;
     recount::keep_comparable(lake, &mut examined, report).await?;
     let mut first_look = true;
     loop {
@@ -232,7 +233,7 @@ async fn redrive_group(
 /// An object's rows at its places, as they are judged now.
 struct Moved<'a> {
     candidate: &'a Candidate,
-    found: &'a Examined,
+    found: &'a Judged,
     /// Discard rows.
     discards: Vec<DiscardRow>,
     /// Rows in silver.
@@ -249,11 +250,11 @@ impl Moved<'_> {
 async fn promoted<'a>(
     lake: &Lake,
     checker: &Checker,
-    examined: &'a [(&'a Candidate, Examined)],
+    examined: &'a [(&'a Candidate, Judged)],
     places: &Places,
 ) -> Result<Vec<Moved<'a>>, RedriveError> {
     let contract = checker.contract();
-    let mut objects: Vec<(&'a Candidate, &'a Examined, &BTreeSet<i64>, RecordBatch)> = Vec::new();
+    let mut objects: Vec<(&'a Candidate, &'a Judged, &BTreeSet<i64>, RecordBatch)> = Vec::new();
     for (candidate, found) in examined {
         let Some(ordinals) = places.of(&candidate.object) else { continue };
         objects.push((candidate, found, ordinals, at(&found.accepted, ordinals)?));
@@ -273,17 +274,6 @@ async fn promoted<'a>(
         moved.push(Moved { candidate, found, discards, silver });
     }
     Ok(moved)
-}
-
-/// The rows at the given places of the object.
-fn at(rows: &RecordBatch, ordinals: &BTreeSet<i64>) -> Result<RecordBatch, ArrowError> {
-    let column = rows
-        .column_by_name(ORDINAL)
-        .and_then(|column| column.as_primitive_opt::<Int64Type>())
-        .ok_or_else(|| ArrowError::SchemaError(format!("{ORDINAL} is not an Int64")))?;
-    let wanted: BooleanArray =
-        column.values().iter().map(|ordinal| Some(ordinals.contains(ordinal))).collect();
-    filter_record_batch(rows, &wanted)
 }
 
 fn count(report: &mut RedriveReport, moved: &[Moved<'_>]) {

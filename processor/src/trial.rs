@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use serde::Serialize;
 
-use crate::bronze::{BronzeKey, Format};
+use crate::bronze::{BronzeKey, Format, Packing};
 use crate::check::{CheckError, Checker};
 use crate::contract::{Case, Contract, Examples, Expect, Severity};
 use crate::examine::{ExamineError, examine};
@@ -198,7 +198,7 @@ fn key(contract: &Contract) -> BronzeKey {
         key: "the example".to_owned(),
         dataset: contract.dataset.clone(),
         format: Format::Ndjson,
-        gzip: false,
+        packing: Packing::Plain,
         dt: None,
         gateway: None,
         batch: None,

@@ -1,8 +1,9 @@
 //! `contract diff`: which rows of bronze another version of a contract would judge otherwise.
 //!
-//! Reads, judges and counts, writes nothing. Memory holds one object and what is shown of the changes. Both versions judge an object at its own
+//! Reads, judges and counts, writes nothing. Memory holds a part of one object for each version, and what is shown of the changes. Both versions judge an object at its own
 //! time. Keys that silver already has are not looked for: a duplicate is one under both.
 
+mod object;
 mod schema;
 
 use std::collections::BTreeMap;
@@ -12,9 +13,10 @@ use serde::Serialize;
 use crate::bronze::BronzeKey;
 use crate::check::{CheckError, Checker};
 use crate::contract::Contract;
-use crate::examine::{DiscardRow, ExamineError, Examined, examine};
+use crate::examine::DiscardRow;
 use crate::lake::{BronzeObject, Lake, LakeError};
 
+use object::judge;
 pub use schema::changes as schema_changes;
 
 /// Rows shown for each change of verdict.
@@ -99,6 +101,12 @@ pub enum DiffError {
     Lake(#[from] LakeError),
 }
 
+impl Change {
+    fn new(old: &str, new: &str) -> Self {
+        Self { old: old.to_owned(), new: new.to_owned(), rows: 0, examples: Vec::new() }
+    }
+}
+
 impl VerdictChange {
     fn fail(&mut self, object: &BronzeObject, reason: String) {
         self.failed += 1;
@@ -130,27 +138,7 @@ pub async fn compare(
     for (done, (object, key)) in objects.iter().enumerate() {
         progress(done as u64, objects.len() as u64);
         found.objects += 1;
-        let bytes = match lake.read_as_listed(object).await {
-            Ok(bytes) => bytes,
-            Err(error) => {
-                found.fail(object, error.to_string());
-                continue;
-            }
-        };
-        let [was, is] =
-            [0, 1].map(|version| examine(&checkers[version], key, bytes.clone(), object.modified_ms));
-        match (was, is) {
-            (Ok(was), Ok(is)) => {
-                found.rows += is.rows_in;
-                count(&checkers, object, [&was, &is], &mut changes);
-                for (version, examined) in [&was, &is].into_iter().enumerate() {
-                    for (check, rows) in &examined.warnings {
-                        found.warnings.entry(check.clone()).or_default()[version] += rows;
-                    }
-                }
-            }
-            (was, is) => found.fail(object, failed(was.err(), is.err())),
-        }
+        judge(lake, &checkers, object, key, &mut found, &mut changes).await;
     }
     found.warnings.retain(|_, rows| rows[0] != rows[1]);
     found.changes = changes.into_values().collect();
@@ -183,27 +171,26 @@ async fn objects(
     Ok(objects)
 }
 
-/// Counts the object's rows whose verdicts differ.
+/// By the old and the new verdict.
+type Changes = BTreeMap<(String, String), Change>;
+
+/// Counts the rows whose verdicts differ, of those that one version or both discard.
 fn count(
     checkers: &[Checker; 2],
     object: &BronzeObject,
-    [was, is]: [&Examined; 2],
-    changes: &mut BTreeMap<(String, String), Change>,
+    [was, is]: &[BTreeMap<i64, DiscardRow>; 2],
+    changes: &mut Changes,
 ) {
-    let (was, is) = (by_place(was), by_place(is));
     let places = was.keys().chain(is.keys().filter(|place| !was.contains_key(place)));
     for place in places {
-        let (old, new) = (was.get(place).copied(), is.get(place).copied());
+        let (old, new) = (was.get(place), is.get(place));
         let (old_rule, new_rule) = (rule(old), rule(new));
         if old_rule == new_rule {
             continue;
         }
-        let change = changes.entry((old_rule.to_owned(), new_rule.to_owned())).or_insert_with(|| Change {
-            old: old_rule.to_owned(),
-            new: new_rule.to_owned(),
-            rows: 0,
-            examples: Vec::new(),
-        });
+        let change = changes
+            .entry((old_rule.to_owned(), new_rule.to_owned()))
+            .or_insert_with(|| Change::new(old_rule, new_rule));
         change.rows += 1;
         if change.examples.len() < EXAMPLES_MAX {
             let record = match (old, new) {
@@ -216,21 +203,7 @@ fn count(
     }
 }
 
-fn by_place(examined: &Examined) -> BTreeMap<i64, &DiscardRow> {
-    examined.discards.iter().map(|row| (row.ordinal, row)).collect()
-}
-
 /// The first rule names a row's reason.
 fn rule(row: Option<&DiscardRow>) -> &str {
     row.map_or(ACCEPTED, |row| row.rules.first().map_or("", String::as_str))
-}
-
-fn failed(was: Option<ExamineError>, is: Option<ExamineError>) -> String {
-    match (was, is) {
-        (Some(was), Some(is)) => format!("by both: {was}; {is}"),
-        (Some(was), None) => format!("by the old version alone: {was}"),
-        (None, is) => {
-            format!("by the new version alone: {}", is.map(|is| is.to_string()).unwrap_or_default())
-        }
-    }
 }

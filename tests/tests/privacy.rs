@@ -4,10 +4,10 @@
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use ingot_tests::pack::{gz, parquet, zst};
 use ingot_tests::{TempLake, binary, one_json, succeeded, workspace};
 use serde_json::Value;
 
@@ -114,25 +114,32 @@ fn plant(lake: &TempLake) {
     }
     // One way is one object; a packed one holds the same lines under other orders.
     let packed = lines.replace("\"A", "\"P");
-    lake.write("bronze/orders/dt=2026-01-01/lines.ndjson", lines);
-    lake.write("bronze/orders/dt=2026-01-01/rows.csv", rows);
-    lake.write("bronze/orders/dt=2026-01-01/packed.ndjson.gz", gz(packed.as_bytes()));
-    lake.write("bronze/orders/dt=2026-01-01/cut.ndjson.gz", &gz(packed.as_bytes())[..2_000]);
-}
-
-fn gz(bytes: &[u8]) -> Vec<u8> {
-    let mut child = Command::new("gzip")
-        .arg("-c")
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let bytes = bytes.to_vec();
-    let writer = std::thread::spawn(move || stdin.write_all(&bytes).unwrap());
-    let output = child.wait_with_output().unwrap();
-    writer.join().unwrap();
-    output.stdout
+    lake.write("bronze/orders/dt=2026-01-01/lines.ndjson", &lines);
+    lake.write("bronze/orders/dt=2026-01-01/rows.csv", &rows);
+    let day = "bronze/orders/dt=2026-01-01";
+    lake.write(&format!("{day}/packed.ndjson.gz"), gz(packed.as_bytes()));
+    lake.write(&format!("{day}/cut.ndjson.gz"), &gz(packed.as_bytes())[..2_000]);
+    let packed = lines.replace("\"A", "\"Z");
+    lake.write(&format!("{day}/packed.ndjson.zst"), zst(packed.as_bytes()));
+    lake.write(&format!("{day}/cut.csv.zst"), &zst(rows.as_bytes())[..1_000]);
+    // In Parquet what is JSON at all, once with its columns and once as texts of another schema; whole and damaged.
+    let sound = packed.replace("\"Z", "\"Q");
+    let sound: Vec<&str> = sound
+        .lines()
+        .filter(|line| serde_json::from_str::<Value>(line).is_ok_and(|line| line.is_object()))
+        .collect();
+    let table = parquet(&sound.join("\n"));
+    let texts: Vec<String> = lines
+        .lines()
+        .map(|line| serde_json::json!({"line": line, "deep": {"in": [line]}}).to_string())
+        .collect();
+    lake.write(&format!("{day}/cut.parquet"), &table[..table.len() / 2]);
+    lake.write(&format!("{day}/table.parquet"), table);
+    let mut damaged = parquet(&texts.join("\n"));
+    lake.write(&format!("{day}/texts.parquet"), &damaged);
+    let middle = damaged.len() / 2;
+    damaged[middle..middle + 64].fill(0x55);
+    lake.write(&format!("{day}/damaged.parquet"), damaged);
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {

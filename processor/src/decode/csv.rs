@@ -6,7 +6,8 @@
 use ::csv::{ByteRecord, Reader, ReaderBuilder};
 
 use super::ndjson::LINE_BYTES_MAX;
-use super::{Fault, Field, Span, UnknownFields, place, without_mark};
+use super::part::{Part, Taken};
+use super::{Fault, Field, Span, place};
 use crate::contract::Column;
 
 fn reader(bytes: &[u8]) -> Reader<&[u8]> {
@@ -16,7 +17,7 @@ fn reader(bytes: &[u8]) -> Reader<&[u8]> {
 /// The names of the header row, white space around them taken off; none if the object is empty.
 pub(super) fn header(bytes: &[u8]) -> Vec<String> {
     let mut record = ByteRecord::new();
-    match reader(without_mark(bytes).0).read_byte_record(&mut record) {
+    match reader(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)).read_byte_record(&mut record) {
         Ok(true) => names(&record),
         _ => Vec::new(),
     }
@@ -26,63 +27,83 @@ fn names(record: &ByteRecord) -> Vec<String> {
     record.iter().map(|name| String::from_utf8_lossy(name.trim_ascii()).into_owned()).collect()
 }
 
-/// Gives every record after the header to `row`; how many there were.
+/// The columns of a header's names.
+struct Places {
+    columns: Vec<Option<usize>>,
+    duplicate: bool,
+}
+
+impl Places {
+    fn new(header: &[String], columns: &[Column]) -> Self {
+        let columns: Vec<Option<usize>> = header.iter().map(|name| place(columns, name)).collect();
+        let duplicate =
+            (1..columns.len()).any(|at| columns[at].is_some() && columns[..at].contains(&columns[at]));
+        Self { columns, duplicate }
+    }
+}
+
+/// Gives every record after the header to `row`.
 pub(super) fn rows(
-    bytes: &[u8],
+    part: &Part<'_>,
     columns: &[Column],
-    unknown: &mut UnknownFields,
+    taken: &mut Taken,
     row: &mut impl FnMut(Span, Result<&[Field<'_>], Fault>),
-) -> i64 {
-    let (bytes, mark) = without_mark(bytes);
-    let mut reader = reader(bytes);
+) {
+    let bytes = &part.bytes[..part.rows_end()];
+    let mark = part.mark().min(bytes.len());
+    let mut reader = reader(&bytes[mark..]);
     let mut record = ByteRecord::new();
-    let mut ordinal = 0;
-    let mut places: Option<Vec<Option<usize>>> = None;
-    let mut duplicate = false;
+    let mut places = part.header.map(|header| Places::new(header, columns));
+    taken.bytes = mark;
     // A reader of a slice has no I/O to fail, and a flexible one takes any number of fields.
-    while let Ok(true) = reader.read_byte_record(&mut record) {
-        let start = record.position().map_or(0, |position| position.byte() as usize);
-        let end = reader.position().byte() as usize;
-        let span = span(bytes, start, end, mark, ordinal);
+    while taken.rows < part.rows_max
+        && let Ok(true) = reader.read_byte_record(&mut record)
+    {
+        let end = mark + reader.position().byte() as usize;
+        if part.is_open() && end == bytes.len() {
+            // It may go on behind the part. Line ends before it are not content.
+            break;
+        }
+        let span = span(part, taken, end);
+        taken.bytes = end;
         let Some(places) = &places else {
-            let names = names(&record);
-            let found: Vec<Option<usize>> = names.iter().map(|name| place(columns, name)).collect();
-            duplicate = (1..found.len()).any(|at| found[at].is_some() && found[..at].contains(&found[at]));
-            if found.iter().all(Option::is_none) {
+            let header = names(&record);
+            let found = Places::new(&header, columns);
+            if found.columns.iter().all(Option::is_none) {
                 row(span, Err(Fault::NoHeader));
-                ordinal += 1;
+                taken.rows += 1;
             }
-            places = Some(found);
+            (places, taken.header) = (Some(found), Some(header));
             continue;
         };
-        let fields =
-            if duplicate { Err(Fault::DuplicateKey) } else { fields(&record, places, columns.len()) };
-        match fields {
+        match fields(&record, places, columns.len()) {
             _ if span.len > LINE_BYTES_MAX => row(span, Err(Fault::LineTooLong { bytes: span.len })),
             Ok(fields) => row(span, Ok(&fields)),
             Err(fault) => row(span, Err(fault)),
         }
-        ordinal += 1;
+        taken.rows += 1;
     }
-    let rows = u64::try_from(ordinal).unwrap_or(0);
-    if rows > 0 {
-        for name in header(bytes).iter().filter(|name| place(columns, name).is_none()) {
-            unknown.count(name, rows);
+    // Line ends that no record follows, or that the next one begins behind.
+    taken.bytes += bytes[taken.bytes..].iter().take_while(|byte| is_line_end(byte)).count();
+    if taken.rows > 0 {
+        let here = taken.header.clone();
+        for name in here.as_deref().or(part.header).unwrap_or_default() {
+            if place(columns, name).is_none() {
+                taken.unknown.count(name, taken.rows as u64);
+            }
         }
     }
-    ordinal
 }
 
-fn fields<'r>(
-    record: &'r ByteRecord,
-    places: &[Option<usize>],
-    columns: usize,
-) -> Result<Vec<Field<'r>>, Fault> {
-    if record.len() != places.len() {
-        return Err(Fault::RaggedRow { fields: record.len(), header: places.len() });
+fn fields<'r>(record: &'r ByteRecord, places: &Places, columns: usize) -> Result<Vec<Field<'r>>, Fault> {
+    if places.duplicate {
+        return Err(Fault::DuplicateKey);
+    }
+    if record.len() != places.columns.len() {
+        return Err(Fault::RaggedRow { fields: record.len(), header: places.columns.len() });
     }
     let mut fields = vec![Field::Missing; columns];
-    for (value, place) in record.iter().zip(places) {
+    for (value, place) in record.iter().zip(&places.columns) {
         let value = std::str::from_utf8(value).map_err(|_| Fault::NotUtf8)?;
         if let Some(place) = place
             && !value.is_empty()
@@ -93,13 +114,20 @@ fn fields<'r>(
     Ok(fields)
 }
 
-/// The record's bytes without the line ends around it.
-fn span(bytes: &[u8], start: usize, end: usize, mark: usize, ordinal: i64) -> Span {
-    let line_end = |byte: &&u8| matches!(**byte, b'\r' | b'\n');
-    let record = &bytes[start..end];
-    let before = record.iter().take_while(line_end).count();
-    let after = record[before..].iter().rev().take_while(line_end).count();
-    Span { ordinal, offset: mark + start + before, len: record.len() - before - after }
+fn is_line_end(byte: &u8) -> bool {
+    matches!(byte, b'\r' | b'\n')
+}
+
+/// The next record, which ends before `end`, without the line ends around it.
+fn span(part: &Part<'_>, taken: &Taken, end: usize) -> Span {
+    let record = &part.bytes[taken.bytes..end];
+    let before = record.iter().take_while(|byte| is_line_end(byte)).count();
+    let after = record[before..].iter().rev().take_while(|byte| is_line_end(byte)).count();
+    Span {
+        ordinal: part.next(taken),
+        offset: part.first.offset + taken.bytes + before,
+        len: record.len() - before - after,
+    }
 }
 
 /// A record's fields, read again from its own bytes.

@@ -7,12 +7,15 @@ use std::io::BufRead;
 
 use ingot_agent::{Decoder, Drop, Frame, FrameError, Quality};
 
+use super::part::{Part, Taken};
 use super::{Fault, Field, Span, place};
 use crate::contract::Column;
 
 /// Most series and most devices of a frame that are decoded: as many as a gateway puts into one.
 const SERIES_MAX: usize = 1_024;
 const DEVICES_MAX: usize = 1_024;
+/// Most readings of a frame that are decoded: its rows are in memory together.
+pub const FRAME_READINGS_MAX: u32 = 4_000_000;
 
 /// Whose batch a frame is, and what was given up before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,41 +50,47 @@ struct Places {
     quality: Option<usize>,
 }
 
-/// Gives every reading to `row`, and every sound header to `headers`; how many rows there were.
+/// Gives every reading to `row`, and notes every sound header.
 pub(super) fn rows(
-    bytes: &[u8],
+    part: &Part<'_>,
     columns: &[Column],
-    headers: &mut Vec<FrameHeader>,
+    taken: &mut Taken,
     row: &mut impl FnMut(Span, Result<&[Field<'_>], Fault>),
-) -> i64 {
+) {
     let places = Places::new(columns);
     let mut decoder: Box<Decoder<SERIES_MAX, DEVICES_MAX>> = Box::default();
     let mut stuffed = Vec::new();
-    let mut ordinal = 0;
+    let bytes = &part.bytes[..part.rows_end()];
     let mut rest = bytes;
-    while let Ok(len @ 1..) = rest.skip_until(0) {
-        let offset = bytes.len() - rest.len() - len;
-        let run = &bytes[offset..offset + len];
+    while taken.rows < part.rows_max
+        && let Ok(len @ 1..) = rest.skip_until(0)
+    {
+        let run = &bytes[bytes.len() - rest.len() - len..][..len];
+        let offset = part.first.offset + taken.bytes;
+        let span = Span { ordinal: part.next(taken), offset, len };
+        taken.bytes += len;
         if run == [0] {
             continue;
         }
-        let span = Span { ordinal, offset, len };
-        let mut each = |fields: Result<&[Field<'_>], FrameError>| {
-            let fault = |error| Fault::Frame { start: offset, end: offset + len, error };
-            row(Span { ordinal, offset, len }, fields.map_err(fault));
-            ordinal += 1;
+        let Taken { rows, frames, .. } = taken;
+        let mut each = |fields: Result<&[Field<'_>], Fault>| {
+            row(Span { ordinal: part.first.ordinal + *rows as i64, ..span }, fields);
+            *rows += 1;
         };
         let Some(run) = run.strip_suffix(&[0]) else {
-            each(Err(FrameError::Short { bytes: len }));
+            each(Err(damaged(span, FrameError::Short { bytes: len })));
             continue;
         };
         stuffed.clear();
         stuffed.extend_from_slice(run);
-        if let Err(error) = frame(&mut stuffed, span, &mut decoder, &places, headers, &mut each) {
-            each(Err(error));
+        if let Err(fault) = frame(&mut stuffed, span, &mut decoder, &places, frames, &mut each) {
+            each(Err(fault));
         }
     }
-    ordinal
+}
+
+fn damaged(span: Span, error: FrameError) -> Fault {
+    Fault::Frame { start: span.offset, end: span.offset + span.len, error }
 }
 
 fn frame(
@@ -90,12 +99,16 @@ fn frame(
     decoder: &mut Decoder<SERIES_MAX, DEVICES_MAX>,
     places: &Places,
     headers: &mut Vec<FrameHeader>,
-    each: &mut impl FnMut(Result<&[Field<'_>], FrameError>),
-) -> Result<(), FrameError> {
-    let frame = Frame::open(stuffed)?;
+    each: &mut impl FnMut(Result<&[Field<'_>], Fault>),
+) -> Result<(), Fault> {
+    let damaged = |error| damaged(span, error);
+    let frame = Frame::open(stuffed).map_err(damaged)?;
+    if frame.readings() > FRAME_READINGS_MAX {
+        return Err(Fault::FrameTooLarge { start: span.offset, end: span.offset + span.len });
+    }
     headers.push(header(&frame, span));
     decoder.start(&frame);
-    while let Some((series, reading)) = decoder.next(&frame)? {
+    while let Some((series, reading)) = decoder.next(&frame).map_err(damaged)? {
         let (device, boot, channel) = decoder.series(series);
         let mut fields = vec![Field::Missing; places.columns];
         let mut put = |place: Option<usize>, field| {

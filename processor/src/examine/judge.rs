@@ -8,7 +8,7 @@ use datafusion::arrow::util::bit_util;
 
 use crate::check::Verdicts;
 use crate::conform::Misfit;
-use crate::contract::{Contract, Severity};
+use crate::contract::{Check, Contract, Severity};
 
 /// What became of a batch's rows.
 pub(super) struct Judged {
@@ -18,24 +18,40 @@ pub(super) struct Judged {
     pub discarded: Vec<(usize, Vec<String>)>,
     /// Accepted rows by check of severity `warn`.
     pub warnings: BTreeMap<String, u64>,
+    /// What decides for the whole object.
+    pub failing: Failing,
 }
 
-/// A check whose severity concerns the whole object found bad rows.
-pub(super) struct Stop {
-    pub check: String,
-    pub severity: Severity,
-    pub rows: usize,
+/// Rows that fail the checks whose severity concerns the whole object, by their place among the contract's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Failing(BTreeMap<usize, u64>);
+
+impl Failing {
+    /// Adds what another part of the object has.
+    pub fn add(&mut self, part: &Self) {
+        for (check, rows) in &part.0 {
+            *self.0.entry(*check).or_default() += rows;
+        }
+    }
+
+    /// The check that decides for the whole object, and the rows that fail it. One that fails the run goes before one
+    /// that sets the object aside.
+    pub(super) fn decisive<'c>(&self, contract: &'c Contract) -> Option<(&'c Check, u64)> {
+        let failing =
+            || self.0.iter().filter_map(|(place, rows)| Some((contract.checks.get(*place)?, *rows)));
+        let of = |severity| failing().find(|(check, _)| check.severity == severity);
+        of(Severity::Fail).or_else(|| of(Severity::Quarantine))
+    }
+}
+
+/// Whether the contract has checks whose severity concerns whole objects.
+pub(crate) fn judges_objects(contract: &Contract) -> bool {
+    contract.checks.iter().any(|check| matches!(check.severity, Severity::Fail | Severity::Quarantine))
 }
 
 /// A row that does not fit its types is discarded for that alone: a check would see NULL where the row
 /// has something. Any other row is discarded by the checks that it fails, in the contract's order.
-/// A check that fails the run goes before one that sets the object aside.
-pub(super) fn judge(
-    contract: &Contract,
-    rows: usize,
-    misfits: Vec<Misfit>,
-    verdicts: &Verdicts,
-) -> Result<Judged, Stop> {
+pub(super) fn judge(contract: &Contract, rows: usize, misfits: Vec<Misfit>, verdicts: &Verdicts) -> Judged {
     let fitting = fitting(rows, &misfits);
     let checks: Vec<(&str, Severity, BooleanBuffer)> = contract
         .checks
@@ -44,14 +60,11 @@ pub(super) fn judge(
         .map(|(check, bad)| (check.id.as_str(), check.severity, bad.values() & &fitting))
         .collect();
 
-    for whole in [Severity::Fail, Severity::Quarantine] {
-        for (check, severity, bad) in checks.iter().filter(|(_, severity, _)| *severity == whole) {
-            let rows = bad.count_set_bits();
-            if rows > 0 {
-                return Err(Stop { check: (*check).into(), severity: *severity, rows });
-            }
-        }
-    }
+    let whole = checks.iter().enumerate().filter_map(|(place, (_, severity, bad))| {
+        let rows = bad.count_set_bits() as u64;
+        (matches!(severity, Severity::Fail | Severity::Quarantine) && rows > 0).then_some((place, rows))
+    });
+    let failing = Failing(whole.collect());
     let mut accepted = fitting.clone();
     for (_, _, bad) in checks.iter().filter(|(_, severity, _)| *severity == Severity::Discard) {
         accepted = &accepted & &!bad;
@@ -62,7 +75,7 @@ pub(super) fn judge(
     for row in (!&accepted).set_indices() {
         let rules = match misfits.next_if(|misfit| misfit.row == row) {
             Some(misfit) => misfit.rules,
-            None => failing(&checks, row),
+            None => failed(&checks, row),
         };
         discarded.push((row, rules));
     }
@@ -72,7 +85,7 @@ pub(super) fn judge(
         .map(|(check, _, bad)| ((*check).to_string(), (bad & &accepted).count_set_bits() as u64))
         .filter(|(_, rows)| *rows > 0)
         .collect();
-    Ok(Judged { accepted: BooleanArray::new(accepted, None), discarded, warnings })
+    Judged { accepted: BooleanArray::new(accepted, None), discarded, warnings, failing }
 }
 
 /// The rows without misfits.
@@ -85,7 +98,7 @@ fn fitting(rows: usize, misfits: &[Misfit]) -> BooleanBuffer {
 }
 
 /// The row's failing rules.
-fn failing(checks: &[(&str, Severity, BooleanBuffer)], row: usize) -> Vec<String> {
+fn failed(checks: &[(&str, Severity, BooleanBuffer)], row: usize) -> Vec<String> {
     checks
         .iter()
         .filter(|(_, severity, bad)| *severity == Severity::Discard && bad.value(row))

@@ -11,35 +11,31 @@ use crate::bronze::Format;
 use crate::check::Checker;
 use crate::conform::decimal::is_number;
 use crate::contract::LogicalType;
-use crate::decode::{Fault, Object, Span};
+use crate::decode::{Fault, Part, Span};
 
-/// The records of one object.
+/// The records of one part of an object.
 pub(super) struct Records<'a> {
     checker: &'a Checker,
-    object: &'a Object,
+    part: &'a Part<'a>,
     format: Format,
     rows: &'a RecordBatch,
     csv_header: Vec<String>,
 }
 
 impl<'a> Records<'a> {
-    pub(super) fn new(
-        checker: &'a Checker,
-        object: &'a Object,
-        format: Format,
-        rows: &'a RecordBatch,
-    ) -> Self {
+    pub(super) fn new(checker: &'a Checker, part: &'a Part<'a>, rows: &'a RecordBatch) -> Self {
+        let format = part.format();
         let csv_header = match format {
-            Format::Csv => object.csv_header(),
+            Format::Csv => part.csv_header(),
             Format::Frames | Format::Ndjson => Vec::new(),
         };
-        Self { checker, object, format, rows, csv_header }
+        Self { checker, part, format, rows, csv_header }
     }
 
     /// The record of a row that had fields; `row` is its place in the batch.
     pub(super) fn whole(&self, span: Span, row: usize) -> String {
         let redactor = self.checker.redactor();
-        let bytes = self.object.slice(span);
+        let bytes = self.part.slice(span);
         match self.format {
             Format::Frames => {
                 let schema = self.rows.schema();
@@ -55,7 +51,7 @@ impl<'a> Records<'a> {
                 "its columns have no known names; its values are not kept".to_owned()
             }
             Format::Csv => {
-                let fields = Object::csv_fields(bytes);
+                let fields = Part::csv_fields(bytes);
                 let named = self.csv_header.iter().zip(&fields);
                 redactor.record(named.map(|(name, field)| (name.as_str(), self.csv_value(name, field))))
             }
@@ -65,13 +61,13 @@ impl<'a> Records<'a> {
     /// The record of a row that had none.
     pub(super) fn broken(&self, span: Span, fault: &Fault) -> String {
         let redactor = self.checker.redactor();
-        let bytes = self.object.slice(span);
+        let bytes = self.part.slice(span);
         match (self.format, fault) {
-            (_, Fault::Frame { .. } | Fault::Forgotten) => fault.to_string(),
+            (_, Fault::Frame { .. } | Fault::FrameTooLarge { .. } | Fault::Forgotten) => fault.to_string(),
             // Without its columns' names nothing tells a person's name from a product's.
             (Format::Csv, _) if redactor.hides_any() => format!("{fault}; its values are not kept"),
-            (_, Fault::Gz(problem)) if self.format == Format::Frames => problem.to_string(),
-            (_, Fault::Gz(problem)) => match redactor.broken_record(bytes) {
+            (_, Fault::Packing(problem)) if self.format == Format::Frames => problem.to_string(),
+            (_, Fault::Packing(problem)) => match redactor.broken_record(bytes) {
                 rest if rest.is_empty() => problem.to_string(),
                 rest => format!("{problem}: {rest}"),
             },
@@ -80,7 +76,7 @@ impl<'a> Records<'a> {
                 Err(_) => redactor.broken_record(bytes),
             },
             (Format::Csv, Fault::RaggedRow { .. } | Fault::DuplicateKey | Fault::NotUtf8) => {
-                redactor.ragged_record(Object::csv_fields(bytes).iter().map(String::as_str))
+                redactor.ragged_record(Part::csv_fields(bytes).iter().map(String::as_str))
             }
             _ => redactor.broken_record(bytes),
         }

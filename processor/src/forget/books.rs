@@ -21,11 +21,12 @@ use crate::bronze::{BronzeKey, Format};
 use crate::check::Checker;
 use crate::decode::Fault;
 use crate::discard::{self, DUPLICATE};
-use crate::examine::{DiscardRow, Examined};
+use crate::examine::DiscardRow;
 use crate::forgotten::RULE;
 use crate::lake::{BronzeObject, Lake};
 use crate::ledger::{self, Entry};
-use crate::promote::{Candidate, day_of, examine_object};
+use crate::promote::{Candidate, ObjectError, day_of};
+use crate::reading::Reading;
 use crate::table::{CONFLICTS_MAX, CommitError, Partition, Table, after_conflict};
 use crate::{session, silver};
 
@@ -62,7 +63,37 @@ pub(super) async fn erase(lake: &Lake, checker: &Checker, planned: &Dataset) -> 
 struct Gone<'a> {
     object: &'a plan::Object,
     entry: Option<Entry>,
-    now: Option<(Candidate, Examined)>,
+    now: Option<(Candidate, Now)>,
+}
+
+/// What bronze has of an object now, as far as it is asked for.
+#[derive(Default)]
+struct Now {
+    warnings: BTreeMap<String, u64>,
+    /// Of an object of frames all, of others those at the plan's places, in order.
+    discards: Vec<DiscardRow>,
+}
+
+impl Now {
+    async fn of(
+        lake: &Lake,
+        checker: &Checker,
+        candidate: &Candidate,
+        places: &BTreeSet<i64>,
+    ) -> Result<Self, ObjectError> {
+        let mut now = Self::default();
+        let mut reading = Reading::open(lake, &candidate.object, &candidate.key).await?;
+        while let Some(part) = reading.next(checker).await? {
+            for (check, rows) in part.warnings {
+                *now.warnings.entry(check).or_default() += rows;
+            }
+            let is_asked_for =
+                |row: &DiscardRow| candidate.key.format == Format::Frames || places.contains(&row.ordinal);
+            now.discards.extend(part.discards.into_iter().filter(is_asked_for));
+        }
+        reading.verdict(checker)?;
+        Ok(now)
+    }
 }
 
 impl<'a> Gone<'a> {
@@ -82,7 +113,8 @@ impl<'a> Gone<'a> {
         {
             let candidate = Candidate { object: there, key };
             // One that a changed contract would not take any more keeps what the books say of its other rows.
-            gone.now = examine_object(lake, checker, &candidate).await.ok().map(|found| (candidate, found));
+            let found = Now::of(lake, checker, &candidate, &object.places.all()).await;
+            gone.now = found.ok().map(|found| (candidate, found));
         }
         gone
     }
@@ -136,7 +168,7 @@ async fn in_discard(lake: &Lake, checker: &Checker, gone: &[Gone<'_>]) -> Result
         let rows = discard::rows(contract, &object, &gone.day(), &gone.rows(), now_ms)?;
         added.entry(gone.day()).or_default().push(rows);
         let mut here = gone.object.places.all();
-        let is_framed = |(candidate, _): &(Candidate, Examined)| candidate.key.format == Format::Frames;
+        let is_framed = |(candidate, _): &(Candidate, Now)| candidate.key.format == Format::Frames;
         if gone.now.as_ref().is_some_and(is_framed) {
             for (day, rows) in lying_now(&table, contract.dataset.as_str(), gone, &here).await? {
                 here.extend(rows.column(7).as_primitive::<Int64Type>().values());

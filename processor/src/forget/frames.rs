@@ -8,9 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use ingot_agent::{Batch, Decoder, Drop, Frame, Quality, Reading};
 
 use super::object::ERASED_DEVICE;
-use crate::bronze::Format;
 use crate::contract::Contract;
-use crate::decode::{Field, Object};
+use crate::decode::{Field, Part, Taken};
 
 /// As many as are decoded, and one for nobody.
 const SERIES_MAX: usize = 1_025;
@@ -27,17 +26,17 @@ const STACK_BYTES: usize = 16 * 1024 * 1024;
 
 type Encoder = Batch<SERIES_MAX, DEVICES_MAX, FRAME_BYTES_MAX>;
 
-/// The object's frames without the readings at `places`; `None` if they are gone already.
+/// The object's frames without the readings at `places`; `None` if they are gone already. And what was read of it.
 pub(super) fn without(
     contract: &Contract,
-    object: &Object,
+    object: &Part<'_>,
     places: &BTreeSet<i64>,
-) -> Result<Option<Vec<u8>>, String> {
+) -> Result<(Option<Vec<u8>>, Taken), String> {
     let device = contract.column_index("device");
     // By the frame's first byte: its length, and which of its readings go.
     let mut touched: BTreeMap<usize, (usize, BTreeSet<usize>)> = BTreeMap::new();
     let (mut first, mut at) = (0, usize::MAX);
-    object.rows(Format::Frames, contract, |span, row| {
+    let taken = object.rows(contract, |span, row| {
         if span.offset != at {
             (first, at) = (span.ordinal, span.offset);
         }
@@ -49,7 +48,7 @@ pub(super) fn without(
         }
     });
     if touched.is_empty() {
-        return Ok(None);
+        return Ok((None, taken));
     }
     let encode = || -> Result<Vec<u8>, String> {
         let bytes = object.bytes();
@@ -66,8 +65,9 @@ pub(super) fn without(
     std::thread::scope(|threads| {
         let thread = std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(threads, encode);
         let thread = thread.map_err(|error| error.to_string())?;
-        thread.join().unwrap_or_else(|_| Err("its frames could not be encoded".to_owned())).map(Some)
+        thread.join().unwrap_or_else(|_| Err("its frames could not be encoded".to_owned()))
     })
+    .map(|written| (Some(written), taken))
 }
 
 fn frame_without(run: &[u8], gone: &BTreeSet<usize>, out: &mut Vec<u8>) -> Result<(), String> {
@@ -123,6 +123,8 @@ mod tests {
 
     use super::*;
     use crate::bronze::BronzeKey;
+    use crate::decode::Parts;
+    use crate::examine::WHOLE;
 
     fn frame(seq: u64, devices: &[&str]) -> Vec<u8> {
         let mut batch: Box<Batch<64, 64, 4096>> = Box::new(Batch::new("gw", 7).unwrap());
@@ -149,17 +151,21 @@ mod tests {
         let mut damaged = frame(2, &["d1", "d2"]);
         damaged[9] ^= 0x55;
         let bytes = [frame(0, &["d1", "d2", "d1", "d3"]), damaged, frame(1, &["d2"])].concat();
-        let object = |bytes: &[u8]| Object::open(&key, Bytes::copy_from_slice(bytes));
+        let object = |bytes: &[u8]| {
+            let mut parts = Parts::open(&key, Bytes::copy_from_slice(bytes), WHOLE);
+            parts.fill();
+            parts
+        };
         let rows = |bytes: &[u8]| {
             let mut rows = Vec::new();
-            let aside = object(bytes).rows(Format::Frames, &contract, |span, row| {
+            let aside = object(bytes).part().rows(&contract, |span, row| {
                 rows.push((span.ordinal, format!("{:?}", row.map_err(|fault| fault.rule()))));
             });
             let headers = aside.frames.into_iter().map(|header| (header.seq, header.readings, header.drops));
             (rows, headers.collect::<Vec<_>>())
         };
         let places = BTreeSet::from([0, 2]);
-        let erased = without(&contract, &object(&bytes), &places).unwrap().unwrap();
+        let erased = without(&contract, &object(&bytes).part(), &places).unwrap().0.unwrap();
         let ((before, headers), (after, headers_after)) = (rows(&bytes), rows(&erased));
         assert_eq!(headers, headers_after);
         assert_eq!(before.len(), after.len());
@@ -167,6 +173,6 @@ mod tests {
             assert_eq!(before == after, !places.contains(&before.0), "{before:?} {after:?}");
         }
         assert!(after[0].1.contains(ERASED_DEVICE) && !format!("{after:?}").contains("\"d1\""));
-        assert_eq!(without(&contract, &object(&erased), &places).unwrap(), None);
+        assert_eq!(without(&contract, &object(&erased).part(), &places).unwrap().0, None);
     }
 }

@@ -12,9 +12,10 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::frames;
-use crate::bronze::{BronzeKey, Format};
+use crate::bronze::{BronzeKey, Format, Packing};
 use crate::contract::Contract;
-use crate::decode::{Field, Object};
+use crate::decode::{Field, Part, Parts, Taken};
+use crate::examine::WHOLE;
 use crate::forgotten::value;
 
 /// What stands where text was: DEL, with which a hole in paper tape was overpunched. No row that can be read has it first.
@@ -23,6 +24,8 @@ const ERASED: u8 = 0x7f;
 pub(super) const ERASED_DEVICE: &str = "ingot.forgotten";
 /// The checksum and the length at the end of a gzip stream (RFC 1952).
 const GZ_TRAILER_BYTES: usize = 8;
+/// The checksum at the end of a zstd frame (RFC 8878).
+const ZST_TRAILER_BYTES: usize = 4;
 
 /// Whether a row was erased: its bytes say so, or the device in a frame.
 pub(crate) fn is_erased(format: Format, bytes: &[u8], device: Option<&Field<'_>>) -> bool {
@@ -46,30 +49,35 @@ pub(super) struct Found {
     pub mentions: u64,
 }
 
-/// Looks for the rows in which `column` (a place among the contract's) is `wanted`.
-pub(super) fn find(contract: &Contract, key: &BronzeKey, bytes: Bytes, column: usize, wanted: &str) -> Found {
-    let object = Object::open(key, bytes);
-    let mut found = Found::default();
+/// Looks in a part of an object for the rows in which `column` (a place among the contract's) is `wanted`.
+pub(super) fn find(
+    contract: &Contract,
+    part: &Part<'_>,
+    column: usize,
+    wanted: &str,
+    found: &mut Found,
+) -> Taken {
     let written = serde_json::Value::from(wanted).to_string();
     let written = &written[1..written.len() - 1];
     let device = contract.column_index("device");
-    object.rows(key.format, contract, |span, row| {
-        let bytes = object.slice(span);
-        let is_text = key.format != Format::Frames;
+    let format = part.format();
+    part.rows(contract, |span, row| {
+        let bytes = part.slice(span);
+        let is_text = format != Format::Frames;
         let mentions = || is_text && [wanted, written].iter().any(|text| has_word(bytes, text.as_bytes()));
         match row {
-            Ok(fields) if is_erased(key.format, bytes, device.map(|device| &fields[device])) => {}
+            Ok(fields) if is_erased(format, bytes, device.map(|device| &fields[device])) => {}
             Ok(fields) if value(&fields[column]).is_some_and(|value| value == wanted) => {
                 found.places.insert(span.ordinal);
             }
             Ok(_) if mentions() => found.mentions += 1,
-            Err(_) if mentions() => {
+            // What is not in memory of a long row may name anybody.
+            Err(_) if mentions() || bytes.len() < span.len => {
                 found.places.insert(span.ordinal);
             }
             _ => {}
         }
-    });
-    found
+    })
 }
 
 /// Whether `word` stands in `bytes`, and no letter or digit directly at its ends.
@@ -97,40 +105,64 @@ pub(super) fn without(
     places: &BTreeSet<i64>,
 ) -> Result<Option<Vec<u8>>, EraseError> {
     let failed = |problem: String| EraseError { key: key.key.clone(), problem };
-    let object = Object::open(key, bytes);
-    let erased = match key.format {
-        Format::Frames => frames::without(contract, &object, places).map_err(failed)?,
-        Format::Ndjson | Format::Csv => text_without(contract, key.format, &object, places),
-    };
-    let Some(erased) = erased else { return Ok(None) };
-    if !key.gzip {
-        return Ok(Some(erased));
+    if key.packing == Packing::Parquet {
+        return Err(failed(
+            "a Parquet file is not rewritten; put its rows into another object without them, and remove it"
+                .into(),
+        ));
     }
-    let mut packed = GzEncoder::new(Vec::new(), Compression::best());
-    let packed = packed.write_all(&erased).and_then(|()| packed.finish());
-    let mut packed = packed.map_err(|error| failed(error.to_string()))?;
-    if object.is_cut() {
+    let mut parts = Parts::open(key, bytes, WHOLE);
+    parts.fill();
+    let part = parts.part();
+    let (erased, taken) = match key.format {
+        Format::Frames => frames::without(contract, &part, places).map_err(failed)?,
+        Format::Ndjson | Format::Csv => text_without(contract, &part, places),
+    };
+    if !taken.last {
+        return Err(failed(format!(
+            "it has more than {} bytes or {} rows, and is rewritten in memory; split it",
+            WHOLE.bytes_max, WHOLE.rows_max
+        )));
+    }
+    let Some(erased) = erased else { return Ok(None) };
+    let packed = match key.packing {
+        Packing::Gz => packed_gz(&erased),
+        Packing::Zst => packed_zst(&erased),
+        Packing::Plain | Packing::Parquet => return Ok(Some(erased)),
+    };
+    let (mut packed, trailer_bytes) = packed.map_err(|error| failed(error.to_string()))?;
+    if part.is_cut() {
         // A stream that stopped early still does.
-        packed.truncate(packed.len().saturating_sub(GZ_TRAILER_BYTES));
+        packed.truncate(packed.len().saturating_sub(trailer_bytes));
     }
     Ok(Some(packed))
 }
 
-fn text_without(
-    contract: &Contract,
-    format: Format,
-    object: &Object,
-    places: &BTreeSet<i64>,
-) -> Option<Vec<u8>> {
-    let mut erased = object.bytes().to_vec();
+/// The bytes packed, and the length of what at their end says only that they are whole.
+fn packed_gz(bytes: &[u8]) -> std::io::Result<(Vec<u8>, usize)> {
+    let mut packed = GzEncoder::new(Vec::new(), Compression::best());
+    packed.write_all(bytes)?;
+    Ok((packed.finish()?, GZ_TRAILER_BYTES))
+}
+
+fn packed_zst(bytes: &[u8]) -> std::io::Result<(Vec<u8>, usize)> {
+    let mut packed = zstd::Encoder::new(Vec::new(), zstd::DEFAULT_COMPRESSION_LEVEL)?;
+    packed.include_checksum(true)?;
+    packed.write_all(bytes)?;
+    Ok((packed.finish()?, ZST_TRAILER_BYTES))
+}
+
+fn text_without(contract: &Contract, part: &Part<'_>, places: &BTreeSet<i64>) -> (Option<Vec<u8>>, Taken) {
+    let format = part.format();
+    let mut erased = part.bytes().to_vec();
     let mut changed = false;
-    object.rows(format, contract, |span, _| {
-        let row = object.slice(span);
+    let taken = part.rows(contract, |span, _| {
+        let row = part.slice(span);
         if !places.contains(&span.ordinal) || is_erased(format, row, None) {
             return;
         }
         let commas = match format {
-            Format::Csv => Object::csv_fields(row).len().saturating_sub(1).min(row.len().saturating_sub(1)),
+            Format::Csv => Part::csv_fields(row).len().saturating_sub(1).min(row.len().saturating_sub(1)),
             _ => 0,
         };
         let here = &mut erased[span.offset..span.offset + span.len];
@@ -138,7 +170,7 @@ fn text_without(
         here[commas..].fill(ERASED);
         changed = true;
     });
-    changed.then_some(erased)
+    (changed.then_some(erased), taken)
 }
 
 #[cfg(test)]
@@ -155,20 +187,27 @@ mod tests {
     }
 
     fn rows(name: &str, bytes: &[u8]) -> Vec<(i64, usize, usize, bool)> {
-        let object = Object::open(&key(name), Bytes::copy_from_slice(bytes));
+        let parts = parts(name, bytes);
+        let part = parts.part();
         let mut rows = Vec::new();
-        object.rows(key(name).format, &orders(), |span, _| {
-            let gone = is_erased(key(name).format, object.slice(span), None);
+        part.rows(&orders(), |span, _| {
+            let gone = is_erased(key(name).format, part.slice(span), None);
             rows.push((span.ordinal, span.offset, span.len, gone));
         });
         rows
     }
 
+    fn parts(name: &str, bytes: &[u8]) -> Parts {
+        let mut parts = Parts::open(&key(name), Bytes::copy_from_slice(bytes), WHOLE);
+        parts.fill();
+        parts
+    }
+
     fn email(name: &str, bytes: &[u8]) -> (Found, Vec<u8>) {
         let column = orders().column_index("customer_email").unwrap();
-        let bytes = Bytes::copy_from_slice(bytes);
-        let found = find(&orders(), &key(name), bytes.clone(), column, "ann@x.example");
-        let erased = without(&orders(), &key(name), bytes, &found.places).unwrap();
+        let mut found = Found::default();
+        find(&orders(), &parts(name, bytes).part(), column, "ann@x.example", &mut found);
+        let erased = without(&orders(), &key(name), Bytes::copy_from_slice(bytes), &found.places).unwrap();
         (found, erased.unwrap_or_default())
     }
 
@@ -202,16 +241,20 @@ mod tests {
     fn a_packed_object_is_packed_again_and_a_cut_one_stays_cut() {
         let text =
             "{\"order_id\":\"A1\",\"customer_email\":\"ann@x.example\"}\n{\"order_id\":\"A2\"}\n{\"order_";
-        let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
-        packed.write_all(text.as_bytes()).unwrap();
-        let packed = packed.finish().unwrap();
-        for bytes in [&packed[..], &packed[..packed.len() - 6]] {
-            let (found, erased) = email("a.ndjson.gz", bytes);
+        let gz = packed_gz(text.as_bytes()).unwrap().0;
+        let zst = packed_zst(text.as_bytes()).unwrap().0;
+        for (name, bytes) in [
+            ("a.ndjson.gz", &gz[..]),
+            ("a.ndjson.gz", &gz[..gz.len() - 6]),
+            ("a.ndjson.zst", &zst),
+            ("a.ndjson.zst", &zst[..zst.len() - 3]),
+        ] {
+            let (found, erased) = email(name, bytes);
             assert_eq!(found.places, BTreeSet::from([0]));
-            let object = |bytes: &[u8]| Object::open(&key("a.ndjson.gz"), Bytes::copy_from_slice(bytes));
-            assert_eq!(object(&erased).is_cut(), object(bytes).is_cut());
-            assert_eq!(object(&erased).len(), text.len());
-            let (before, after) = (rows("a.ndjson.gz", bytes), rows("a.ndjson.gz", &erased));
+            let (then, now) = (parts(name, bytes), parts(name, &erased));
+            assert_eq!(then.part().is_cut(), now.part().is_cut());
+            assert_eq!(now.part().bytes().len(), text.len());
+            let (before, after) = (rows(name, bytes), rows(name, &erased));
             assert_eq!(before[1..], after[1..]);
         }
     }

@@ -26,13 +26,14 @@ use crate::contract::{Contract, Redact};
 use crate::forgotten::RULE;
 use crate::lake::Lake;
 use crate::pseudonym::PseudonymKey;
+use crate::reading::Reading;
 use crate::table::Table;
 use crate::{discard, ledger, quarantine, session, silver};
 
 /// Where plans are, below the lake.
 const DIR: &str = "forgetting";
 /// Rules whose rows could not be read, so that nobody knows whose they are.
-const UNREADABLE: [&str; 10] = [
+const UNREADABLE: [&str; 13] = [
     "frame",
     "line_too_long",
     "not_utf8",
@@ -42,6 +43,9 @@ const UNREADABLE: [&str; 10] = [
     "ragged_row",
     "no_header",
     "gz",
+    "zst",
+    "parquet",
+    "unreadable",
     RULE,
 ];
 
@@ -307,8 +311,14 @@ impl<'a> Search<'a> {
     async fn in_bronze(&mut self, key: &str) -> Result<Option<Id>, ForgetError> {
         let Some(object) = self.lake.bronze_object(key).await? else { return Ok(None) };
         let Ok(parsed) = BronzeKey::parse(key, |name| name == self.contract.dataset) else { return Ok(None) };
-        let bytes = self.lake.read_as_listed(&object).await?;
-        let found = object::find(self.contract, &parsed, bytes, self.column, &self.subject.value);
+        let mut found = object::Found::default();
+        let mut reading = Reading::open(self.lake, &object, &parsed).await?;
+        while reading.fill().await? {
+            let Some(part) = reading.part() else { break };
+            let taken = object::find(self.contract, &part, self.column, &self.subject.value, &mut found);
+            reading.pass(&taken);
+        }
+        drop(reading);
         self.found.mentions += found.mentions;
         let id = (object.key, object.etag);
         if !found.places.is_empty() {

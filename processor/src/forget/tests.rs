@@ -16,7 +16,8 @@ use tempfile::TempDir;
 use super::receipt::verify;
 use super::*;
 use crate::audit::audit;
-use crate::decode::{Field, Object};
+use crate::decode::{Field, Parts};
+use crate::examine::WHOLE;
 use crate::query::query;
 use crate::rebuild::rebuild;
 use crate::run::run;
@@ -183,7 +184,9 @@ fn holding(folder: &Path, text: &str) -> Vec<String> {
         } else if name.ends_with(".ingot") {
             let key = BronzeKey::parse(&name, |_| true).unwrap();
             let contract = &Contract::embedded()[0];
-            Object::open(&key, bytes.into()).rows(key.format, contract, |_, row| {
+            let mut parts = Parts::open(&key, Bytes::from(bytes), WHOLE);
+            parts.fill();
+            parts.part().rows(contract, |_, row| {
                 if let Ok([Field::Text(device), ..]) = row {
                     seen += device;
                 }

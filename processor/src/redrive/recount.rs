@@ -11,10 +11,9 @@ use datafusion::arrow::datatypes::{DataType, Int64Type};
 use datafusion::logical_expr::{Expr, col, lit};
 
 use super::places::{LOCK, Places, external};
-use super::{Moved, RedriveError, RedriveReport};
+use super::{Judged, Moved, RedriveError, RedriveReport};
 use crate::check::Checker;
 use crate::discard::{self, DUPLICATE};
-use crate::examine::Examined;
 use crate::lake::{BronzeObject, Lake};
 use crate::ledger::{self, Entry};
 use crate::promote::Candidate;
@@ -25,7 +24,7 @@ use crate::table::{CONFLICTS_MAX, CommitError, Table, after_conflict};
 /// the same.
 pub(super) async fn keep_comparable(
     lake: &Lake,
-    examined: &mut Vec<(&Candidate, Examined)>,
+    examined: &mut Vec<(&Candidate, Judged)>,
     report: &mut RedriveReport,
 ) -> Result<(), RedriveError> {
     let ledger = ledger::open(lake).await?;

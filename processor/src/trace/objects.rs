@@ -15,9 +15,10 @@ use serde::Serialize;
 use super::TraceError;
 use crate::bronze::{BronzeKey, Format};
 use crate::contract::Contract;
-use crate::decode::{FrameHeader, Object};
-use crate::lake::{Lake, LakeError};
+use crate::decode::FrameHeader;
+use crate::lake::{BronzeObject, Lake, LakeError};
 use crate::ledger::{self, Entry};
+use crate::reading::Reading;
 use crate::table::Table;
 
 /// Batches that are listed of one object.
@@ -61,7 +62,7 @@ pub struct TracedBatch {
     pub readings: u32,
     /// Of these, traced; unknown where bronze no longer has the object.
     pub rows: Option<u64>,
-    /// Its first byte in the decompressed object.
+    /// Its first byte in the unpacked object.
     pub byte_offset: Option<u64>,
     /// Its bytes there.
     pub byte_len: Option<u64>,
@@ -135,11 +136,28 @@ async fn frames(
     if key.format != Format::Frames {
         return Ok(Some(Vec::new()));
     }
-    match lake.read_as_listed(&object).await {
-        Ok(bytes) => Ok(Some(Object::open(&key, bytes).rows(key.format, contract, |_, _| {}).frames)),
+    match headers(lake, contract, &object, &key).await {
+        Ok(frames) => Ok(Some(frames)),
         Err(LakeError::Changed { .. }) => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+async fn headers(
+    lake: &Lake,
+    contract: &Contract,
+    object: &BronzeObject,
+    key: &BronzeKey,
+) -> Result<Vec<FrameHeader>, LakeError> {
+    let mut frames = Vec::new();
+    let mut reading = Reading::open(lake, object, key).await?;
+    while reading.fill().await? {
+        let Some(part) = reading.part() else { break };
+        let mut taken = part.rows(contract, |_, _| {});
+        frames.append(&mut taken.frames);
+        reading.pass(&taken);
+    }
+    Ok(frames)
 }
 
 /// The places of the traced rows in one object, in order.

@@ -1,15 +1,19 @@
 //! A small lake with everything in it that promotion has to keep apart, and what it comes to.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use datafusion::arrow::json::LineDelimitedWriter;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use futures::TryStreamExt;
 use ingot_agent::{Batch, Drop, Quality, Reading};
 use ingot_processor::bronze::BronzeKey;
 use ingot_processor::check::Checker;
 use ingot_processor::contract::Contract;
+use ingot_processor::decode::Limits;
 use ingot_processor::gold;
 use ingot_processor::lake::Lake;
 use ingot_processor::promote::{Candidate, promote};
@@ -23,6 +27,8 @@ use crate::store::{FaultyStore, Harm, Plan};
 
 /// Objects in a group of the undisturbed run.
 const GROUP: usize = 3;
+/// Rows of a part: some objects are one part, others several.
+const PART_ROWS: usize = 4;
 /// 2026-01-01T00:00:00Z.
 const DAY_MS: i64 = 1_767_225_600_000;
 
@@ -66,8 +72,27 @@ fn order(id: &str, status: &str, cents: u32, day: u32, hour: u32) -> String {
     )
 }
 
+/// Orders of several parts: good, bad, broken, one that comes again in a later part, and one that another object has.
+fn parts() -> String {
+    let mut lines = String::new();
+    for n in 1..=4 {
+        lines += &order(&format!("C{n}"), "paid", 100 * n, 1 + n % 2, 9);
+        lines += &order(&format!("C{n}"), "lost", 100 * n, 1, 9);
+    }
+    lines += "{\"order_id\":\n";
+    lines += &order("C1", "paid", 100, 2, 9);
+    lines += &order("C2", "shipped", 200, 2, 12);
+    lines + &order("A3", "paid", 700, 2, 10)
+}
+
+fn gz(text: &str) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(text.as_bytes()).unwrap();
+    encoder.finish().unwrap()
+}
+
 /// Bronze of the small lake: frames (one resent under another name, one damaged) of two days, orders whose status
-/// changes, comes late, comes twice, or is bad; an object that is set aside; one that nobody knows.
+/// changes, comes late, comes twice, or is bad; objects of several parts; objects that are set aside; one that nobody knows.
 pub async fn bronze() -> InMemory {
     let store = InMemory::new();
     let sensors = |day: u32, seq: u32| {
@@ -112,6 +137,11 @@ pub async fn bronze() -> InMemory {
             orders("dt=2026-01-02/g.ndjson"),
             (order("A3", "paid", 700, 2, 10) + &order("A1", "delivered", 1_999, 1, 15)).into_bytes(),
         ),
+        (orders("dt=2026-01-02/h.ndjson.gz"), gz(&parts())),
+        (
+            orders("dt=2026-01-02/i.ndjson"),
+            (parts().replace("\"C", "\"D") + &order("TEST2", "paid", 1, 2, 1)).into_bytes(),
+        ),
         ("bronze/people/a.csv".to_owned(), b"name\n".to_vec()),
     ] {
         store.put(&Path::parse(key).unwrap(), bytes.into()).await.unwrap();
@@ -132,7 +162,8 @@ pub fn paced_over(store: &InMemory, harm: Harm, seed: u64) -> Lake {
 fn process(store: FaultyStore) -> (Lake, FaultyStore) {
     static PROCESSES: AtomicUsize = AtomicUsize::new(0);
     let name = format!("memory://process-{}/", PROCESSES.fetch_add(1, Ordering::SeqCst));
-    (Lake::over(name.parse().unwrap(), Arc::new(store.clone())), store)
+    let lake = Lake::over(name.parse().unwrap(), Arc::new(store.clone()));
+    (lake.within(Limits { rows_max: PART_ROWS, ..Limits::default() }), store)
 }
 
 /// Frees what a trial's store holds.

@@ -3,16 +3,20 @@
 use std::io::Write;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::Int64Type;
+use datafusion::arrow::json::ReaderBuilder;
+use datafusion::arrow::json::reader::infer_json_schema;
+use deltalake::parquet::arrow::ArrowWriter;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use ingot_agent::{Batch, Quality, Reading};
 use ingot_processor::bronze::{BronzeKey, Format};
 use ingot_processor::check::Checker;
 use ingot_processor::contract::Contract;
-use ingot_processor::decode::Object;
-use ingot_processor::examine::{ExamineError, examine};
+use ingot_processor::decode::{Limits, Parts, Span};
+use ingot_processor::examine::examine;
 use ingot_processor::lake::Lake;
 use ingot_processor::query::query;
 use ingot_processor::run::run;
@@ -25,6 +29,8 @@ use crate::mutate::mutated;
 
 /// Of so many inputs one is also judged by the contract's checks, which takes longer than decoding it.
 const EXAMINED_EVERY: u64 = 4;
+/// Rows of a part where an object is also cut.
+const PART_ROWS: usize = 3;
 /// Inputs that are also promoted, all in one lake.
 const PROMOTED_MAX: usize = 100;
 /// 2026-01-02T00:00:00Z.
@@ -61,6 +67,20 @@ fn gz(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+fn zst(bytes: &[u8]) -> Vec<u8> {
+    zstd::encode_all(bytes, 1).unwrap()
+}
+
+/// The lines as Parquet.
+fn parquet(lines: &str) -> Vec<u8> {
+    let (schema, _) = infer_json_schema(lines.as_bytes(), None).unwrap();
+    let reader = ReaderBuilder::new(Arc::new(schema)).with_coerce_primitive(true);
+    let batch = reader.build(lines.as_bytes()).unwrap().next().unwrap().unwrap();
+    let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.into_inner().unwrap()
+}
+
 /// What an object can be: its dataset, its name's ending, and good bytes of it.
 fn kinds() -> Vec<(&'static str, &'static str, Vec<Vec<u8>>)> {
     let text = |text: &str| text.as_bytes().to_vec();
@@ -70,20 +90,26 @@ fn kinds() -> Vec<(&'static str, &'static str, Vec<Vec<u8>>)> {
         ("sensor_readings", "csv", vec![text(READINGS_CSV), text(ORDERS_CSV)]),
         ("orders", "csv", vec![text(ORDERS_CSV), text(READINGS_CSV)]),
         ("sensor_readings", "ingot", vec![frames()]),
+        ("orders", "parquet", vec![parquet(ORDERS), parquet(READINGS)]),
+        ("sensor_readings", "parquet", vec![parquet(READINGS), parquet(ORDERS)]),
     ]
 }
 
 /// An input of one of the kinds; the name of its object goes before it, as one line.
 fn input(kinds: &[(&str, &str, Vec<Vec<u8>>)], trial: &mut u64, rng: &mut fastrand::Rng) -> Vec<u8> {
     let (dataset, ending, good) = &kinds[rng.usize(..kinds.len())];
-    let (gzip, bytes) = match rng.u8(..4) {
-        // Damage inside of sound gz, and damaged gz.
+    let packed = |pack: fn(&[u8]) -> Vec<u8>| good.iter().map(|good| pack(good)).collect::<Vec<_>>();
+    let kind = if *ending == "parquet" { 4 } else { rng.u8(..6) };
+    let (packing, bytes) = match kind {
+        // Damage inside of sound streams, and damaged streams.
         0 => (".gz", gz(&mutated(good, rng))),
-        1 => (".gz", mutated(&good.iter().map(|good| gz(good)).collect::<Vec<_>>(), rng)),
+        1 => (".gz", mutated(&packed(gz), rng)),
+        2 => (".zst", zst(&mutated(good, rng))),
+        3 => (".zst", mutated(&packed(zst), rng)),
         _ => ("", mutated(good, rng)),
     };
     *trial += 1;
-    let name = format!("bronze/{dataset}/dt=2026-01-01/{trial:06}.{ending}{gzip}\n");
+    let name = format!("bronze/{dataset}/dt=2026-01-01/{trial:06}.{ending}{packing}\n");
     [name.as_bytes(), &bytes].concat()
 }
 
@@ -119,29 +145,42 @@ fn every_row_of_any_bytes_is_accepted_or_discarded_and_lands() {
     runtime.block_on(all_rows_landed(store, &contracts, promoted as u64));
 }
 
-/// Takes the bytes apart; how many rows there are.
+/// Takes the bytes apart, whole and in small parts; how many rows there are.
 fn decoded(key: &BronzeKey, contract: &Contract, bytes: &[u8]) -> u64 {
-    let object = Object::open(key, bytes.to_vec().into());
-    let mut next = 0;
+    let whole = spans(key, contract, bytes, Limits::default());
+    let cut = spans(key, contract, bytes, Limits { rows_max: PART_ROWS, ..Limits::default() });
+    assert_eq!(whole, cut, "rows lie where they lie, however the object is cut");
     let mut last_offset = 0;
-    object.rows(key.format, contract, |span, row| {
-        assert_eq!(span.ordinal, next, "rows are counted one by one");
-        next += 1;
-        assert!(span.offset + span.len <= object.len(), "{span:?} is outside of {} bytes", object.len());
+    for (next, span) in whole.iter().enumerate() {
+        assert_eq!(span.ordinal, next as i64, "rows are counted one by one");
         assert!(key.format == Format::Frames || span.offset >= last_offset, "rows overlap at {span:?}");
         last_offset = span.offset;
-        if let Ok(fields) = row {
-            assert_eq!(fields.len(), contract.columns.len());
-        }
-    });
-    next.cast_unsigned()
+    }
+    whole.len() as u64
+}
+
+fn spans(key: &BronzeKey, contract: &Contract, bytes: &[u8], limits: Limits) -> Vec<Span> {
+    let mut parts = Parts::open(key, Bytes::copy_from_slice(bytes), limits);
+    let mut spans = Vec::new();
+    while parts.fill() {
+        let part = parts.part();
+        let end = part.first().offset + part.bytes().len();
+        let taken = part.rows(contract, |span, row| {
+            assert!(span.offset + span.len <= end, "{span:?} is outside of {end} bytes");
+            if let Ok(fields) = row {
+                assert_eq!(fields.len(), contract.columns.len());
+            }
+            spans.push(span);
+        });
+        parts.pass(&taken);
+    }
+    spans
 }
 
 /// Judges the rows; how many went in.
 fn examined(checker: &Checker, key: &BronzeKey, bytes: &[u8]) -> u64 {
     let found = match examine(checker, key, bytes.to_vec().into(), NOW_MS) {
         Ok(found) => found,
-        Err(ExamineError::TooLarge { .. } | ExamineError::TooManyRows { .. }) => panic!("it is small"),
         Err(error) => panic!("{error}"),
     };
     let accepted = found.accepted.column_by_name("ordinal").unwrap().as_primitive::<Int64Type>();
