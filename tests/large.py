@@ -2,7 +2,7 @@
 
     python3 tests/large.py BYTES FILE [NOTE_BYTES]
 
-The same arguments write the same bytes. An order a second; one of a hundred has a bad status, one of a thousand comes again.
+The same arguments write the same bytes. An order a second; one of a hundred has a bad status.
 """
 
 import sys
@@ -29,9 +29,7 @@ def main() -> None:
     written = number = 0
     with open(path, "w", encoding="utf-8") as file:
         while written < total:
-            again = 500 if number % 1_000 == 999 else 0
-            line = order(number - again, notes[number % len(notes)])
-            written += file.write(line)
+            written += file.write(order(number, notes[number % len(notes)]))
             number += 1
     print(f"{number} orders, {written} bytes")
 
