@@ -27,7 +27,7 @@ use crate::ledger::{Batch, Entry};
 use crate::quarantine::SetAside;
 use crate::reading::Reading;
 use crate::silver::SilverError;
-use crate::table::{CommitError, TableError};
+use crate::table::{CommitError, Table, TableError};
 use crate::{discard, ledger, quarantine, silver};
 
 pub use crate::reading::ObjectError;
@@ -80,7 +80,8 @@ pub async fn promote(
     candidates: &[Candidate],
     now_ms: i64,
 ) -> Result<Promoted, PromoteError> {
-    let mut promoting = Promoting { lake, checker, now_ms, promoted: Promoted::default() };
+    let promoted = Promoted::default();
+    let mut promoting = Promoting { lake, checker, now_ms, silver: None, discard: None, promoted };
     let mut whole: Vec<(&Candidate, Examined)> = Vec::new();
     let mut bytes = 0;
     let mut seen = HashSet::new();
@@ -134,6 +135,9 @@ struct Promoting<'a> {
     lake: &'a Lake,
     checker: &'a Checker,
     now_ms: i64,
+    /// Opened once for all parts.
+    silver: Option<Table>,
+    discard: Option<Table>,
     promoted: Promoted,
 }
 
@@ -198,12 +202,15 @@ impl Promoting<'_> {
     }
 
     /// Brings rows to silver, and the others to discard; of each share, how many are in silver.
-    async fn land(&self, shares: &[Share<'_>]) -> Result<Vec<usize>, PromoteError> {
+    async fn land(&mut self, shares: &[Share<'_>]) -> Result<Vec<usize>, PromoteError> {
         let contract = self.checker.contract();
         let accepted: Vec<(&BronzeObject, &RecordBatch)> =
             shares.iter().map(|share| (&share.candidate.object, &share.examined.accepted)).collect();
-        let mut silver = silver::open(self.lake, contract).await?;
-        let in_silver = silver::promote(&mut silver, contract, &accepted).await?;
+        let silver = match &mut self.silver {
+            Some(silver) => silver,
+            closed => closed.insert(silver::open(self.lake, contract).await?),
+        };
+        let in_silver = silver::promote(silver, contract, &accepted).await?;
         let mut discard_rows = Vec::new();
         for (share, kept) in shares.iter().zip(&in_silver) {
             let duplicates = filter_record_batch(&share.examined.accepted, &not(kept)?)?;
@@ -216,7 +223,11 @@ impl Promoting<'_> {
             discard_rows.push((share.id.clone(), discard::rows(contract, object, &dt, rows, self.now_ms)?));
         }
         if !discard_rows.is_empty() {
-            discard::open(self.lake).await?.append_once(&discard_rows).await?;
+            let discard = match &mut self.discard {
+                Some(discard) => discard,
+                closed => closed.insert(discard::open(self.lake).await?),
+            };
+            discard.append_once(&discard_rows).await?;
         }
         Ok(in_silver.iter().map(BooleanArray::true_count).collect())
     }

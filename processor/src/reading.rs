@@ -110,7 +110,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Reads and judges the next part that has rows, or the last one; `None` if there is none.
+    /// Reads and judges the next part that has rows or batches, or the last one; `None` if there is none.
     pub(crate) async fn next(&mut self, checker: &Checker) -> Result<Option<Examined>, ObjectError> {
         while self.fill().await? {
             let Some(part) = self.part() else { break };
@@ -121,7 +121,8 @@ impl<'a> Reading<'a> {
             if judges_objects(checker.contract()) {
                 self.frames.extend(examined.frames.iter().cloned());
             }
-            if examined.rows_in > 0 || self.is_done() {
+            let says_something = examined.rows_in > 0 || !examined.frames.is_empty();
+            if says_something || self.is_done() {
                 return Ok(Some(examined));
             }
         }

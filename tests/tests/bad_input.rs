@@ -1,6 +1,6 @@
 //! Bad input loses nothing: whatever lies in bronze, each row is in silver or in discard with a reason, or its object is
 //! set aside with one; the rest lands, the books balance, and the program survives.
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+#![allow(clippy::unwrap_used, missing_docs)]
 
 use std::collections::BTreeMap;
 
@@ -152,7 +152,7 @@ fn tables() -> Vec<Case> {
         Case(
             "no-header.csv",
             format!("{}\n{}\n", row("h1"), row("h2")).into_bytes(),
-            Fate::Rows(0, vec![("no_header", 1), ("ragged_row", 0), ("required.order_id", 1)]),
+            Fate::Rows(0, vec![("no_header", 1), ("required.order_id", 1)]),
         ),
     ]
 }
@@ -166,9 +166,15 @@ fn packed() -> Vec<Case> {
     let other = parquet(
         "{\"customer\":\"ann\",\"visits\":3,\"of\":{\"a\":[1,2]}}\n{\"customer\":\"bob\",\"visits\":null}\n",
     );
+    // The footer's length stands before its closing mark.
     let mut footer = table.clone();
-    let len = footer.len();
-    footer[len - 40..len - 8].fill(0x55);
+    let end = footer.len() - 8;
+    let len = u32::from_le_bytes(footer[end..end + 4].try_into().unwrap()) as usize;
+    footer[end - len..end - len + 16].fill(0xff);
+    // An embedded Arrow schema that is none; nobody asks it.
+    let mut schema = parquet(&(0..2_000).map(|n| order(&format!("s{n}"))).collect::<String>());
+    let at = schema.windows(12).rposition(|word| word == b"ARROW:schema").unwrap() + 20;
+    schema[at..at + 64].fill(b'!');
     vec![
         Case("cut.ndjson.gz", whole[..whole.len() / 2].to_vec(), Fate::Rows(u64::MAX, vec![("gz", 1)])),
         Case(
@@ -183,6 +189,7 @@ fn packed() -> Vec<Case> {
         Case("good.parquet", table.clone(), Fate::Rows(2_000, vec![])),
         Case("other.parquet", other, Fate::Rows(0, vec![("required.order_id", 2)])),
         Case("cut.parquet", table[..table.len() / 2].to_vec(), Fate::Rows(0, vec![("parquet", 1)])),
+        Case("schema.parquet", schema, Fate::Rows(2_000, vec![])),
         Case("footer.parquet", footer, Fate::Rows(0, vec![("parquet", 1)])),
         Case("no.parquet", b"no Parquet".to_vec(), Fate::Rows(0, vec![("parquet", 1)])),
         Case("empty.parquet", Vec::new(), Fate::Rows(0, vec![("parquet", 1)])),
@@ -215,30 +222,29 @@ fn whatever_lies_in_bronze_the_rest_lands_and_the_books_balance() {
         rows.map(|row| (row["bronze_key"].as_str().unwrap().to_owned(), row)).collect()
     };
     let ledger = by_key("SELECT bronze_key, rows_in, silver, discarded, duplicates, rules FROM ledger");
-    let set_aside = by_key("SELECT bronze_key, \"check\" FROM quarantine");
+    let mut wrong = Vec::new();
     for case in &cases {
         let key = key(case);
-        let Fate::Rows(silver, rules) = &case.2 else {
-            assert!(set_aside.contains_key(&key) && !ledger.contains_key(&key), "{key}");
-            let reason = report["quarantined"][&key].as_str().unwrap();
-            assert!(reason.contains("expands to more than"), "{key}: {reason}");
-            continue;
+        let set_aside = report["quarantined"][&key].as_str();
+        let ended_well = match (&case.2, ledger.get(&key)) {
+            (Fate::SetAside, None) => set_aside.is_some_and(|reason| reason.contains("expands to more than")),
+            (Fate::Rows(silver, rules), Some(entry)) => {
+                let expected: BTreeMap<String, u64> =
+                    rules.iter().map(|(rule, rows)| ((*rule).to_owned(), *rows)).collect();
+                let found: BTreeMap<String, u64> =
+                    serde_json::from_str(entry["rules"].as_str().unwrap()).unwrap();
+                let in_silver = entry["silver"].as_u64().unwrap();
+                // Of a stream that is cut, what was whole lands.
+                let right = if *silver == u64::MAX { in_silver > 0 } else { in_silver == *silver };
+                right && found == expected
+            }
+            _ => false,
         };
-        let entry = ledger.get(&key).unwrap_or_else(|| panic!("{key} is not in the ledger"));
-        let rules: BTreeMap<String, u64> = rules
-            .iter()
-            .filter(|(_, rows)| *rows > 0)
-            .map(|(rule, rows)| ((*rule).to_owned(), *rows))
-            .collect();
-        let found: BTreeMap<String, u64> = serde_json::from_str(entry["rules"].as_str().unwrap()).unwrap();
-        assert_eq!(found, rules, "{key}: {entry}");
-        let found = entry["silver"].as_u64().unwrap();
-        if *silver == u64::MAX {
-            assert!(found > 0, "{key}: what was whole lands");
-        } else {
-            assert_eq!(found, *silver, "{key}: {entry}");
+        if !ended_well {
+            wrong.push(format!("{key}: {:?}, {set_aside:?}", ledger.get(&key)));
         }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     let reasons = lake.query("SELECT count(*) AS n FROM discard WHERE rule = '' OR record = ''");
     assert_eq!(reasons[0]["n"], 0, "each discarded row has a reason and says what it was");
     lake.audit();

@@ -101,10 +101,11 @@ impl Parts {
 
     /// The part that was read.
     pub fn part(&self) -> Part<'_> {
-        let end = match (&self.stream, &self.problem) {
-            (Some(_), _) => End::Open,
-            (None, Some(problem)) => End::Stopped(problem),
-            (None, None) => End::Whole,
+        let is_all = self.stream.is_none() && self.window.len() <= self.limits.bytes_max;
+        let end = match &self.problem {
+            _ if !is_all => End::Open,
+            Some(problem) => End::Stopped(problem),
+            None => End::Whole,
         };
         let (bytes, long_row) = match self.state {
             State::LongRow { kept, content, .. } => (&self.window[..kept], Some(content)),
