@@ -1,0 +1,68 @@
+"""A Lambda function: as many execution environments as are needed at once, and no more than it may have."""
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from environment import Environment, InvocationError
+
+
+@dataclass
+class Settings:
+    """What the stack says of the function."""
+
+    name: str
+    arn: str
+    role: str
+    timeout_s: int
+    memory_mb: int
+    variables: dict
+    task_root: Path
+    logs: Path
+
+
+class Function:
+    """`credentials` are the role's; `endpoint` is where its calls to AWS go."""
+
+    def __init__(self, settings, credentials, endpoint, concurrency=1):
+        self.__dict__ |= vars(settings)
+        self.credentials = credentials
+        self.variables = settings.variables | credentials | endpoint
+        self.free, self.all = [], []
+        self.slots = threading.Semaphore(concurrency)
+        self.lock = threading.Lock()
+
+    def invoke(self, event, ahead_s=0):
+        """The answer; an `InvocationError` where there is none."""
+        with self.slots:
+            environment = self.take(ahead_s)
+            try:
+                return environment.invoke(event)
+            finally:
+                with self.lock:
+                    self.free.append(environment)
+
+    def take(self, ahead_s):
+        with self.lock:
+            self.free = [free for free in self.free if free.is_alive()]
+            fitting = [free for free in self.free if free.ahead_s == ahead_s]
+            if fitting:
+                self.free.remove(fitting[0])
+                return fitting[0]
+            self.all.append(Environment(self, len(self.all) + 1, ahead_s))
+            return self.all[-1]
+
+    def fails(self, event):
+        """The words with which it fails."""
+        try:
+            answer = self.invoke(event)
+        except InvocationError as error:
+            return str(error)
+        raise AssertionError(f"{self.name} should have failed, and answered {answer}")
+
+    def invocations(self):
+        return sum(environment.invocations for environment in self.all)
+
+    def stop(self):
+        for environment in self.all:
+            environment.stop()

@@ -1,0 +1,48 @@
+"""A program of the run: started with its log in a file, and ended by its own id."""
+
+import os
+import subprocess
+import time
+
+
+class Part:
+    def __init__(self, name, logs, *command, env=None, stdin=subprocess.DEVNULL):
+        self.name, self.log, self.out = name, logs / f"{name}.log", logs / f"{name}.out"
+        with self.log.open("ab") as log, self.out.open("ab") as out:
+            self.process = subprocess.Popen(
+                [str(word) for word in command],
+                stdin=stdin,
+                stdout=out,
+                stderr=log,
+                env=env if env is None else {"PATH": os.environ["PATH"], **env},
+            )
+
+    def wait(self, seconds):
+        """For its end by itself; another exit code than 0 is an error."""
+        if code := self.process.wait(seconds):
+            raise AssertionError(f"{self.name} exited with {code}, see {self.log}: {self.tail()}")
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(15)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def tail(self):
+        return self.log.read_text(errors="replace")[-2000:]
+
+
+def until(what, done, seconds, every=0.1):
+    """Waits for `done()` to be true, and returns it; `what` names it where that takes too long."""
+    end = time.monotonic() + seconds
+    while not (found := done()):
+        if time.monotonic() > end:
+            raise AssertionError(f"after {seconds} s: not {what}")
+        time.sleep(every)
+    return found
