@@ -1,6 +1,7 @@
 """A Lambda function: as many execution environments as are needed at once, and no more than it may have."""
 
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ class Settings:
     role: str
     timeout_s: int
     memory_mb: int
+    log_group: str
     variables: dict
     task_root: Path
     logs: Path
@@ -24,13 +26,17 @@ class Settings:
 class Function:
     """`credentials` are the role's; `endpoint` is where its calls to AWS go."""
 
-    def __init__(self, settings, credentials, endpoint, concurrency=1):
+    def __init__(self, settings, credentials, endpoint, concurrency=2):
         self.__dict__ |= vars(settings)
         self.credentials = credentials
         self.variables = settings.variables | credentials | endpoint
         self.free, self.all = [], []
-        self.slots = threading.Semaphore(concurrency)
+        self.let_run(concurrency)
         self.lock = threading.Lock()
+
+    def let_run(self, concurrency):
+        """Invocations at the same time, before the first."""
+        self.slots = threading.Semaphore(concurrency)
 
     def invoke(self, event, ahead_s=0):
         """The answer; an `InvocationError` where there is none."""
@@ -60,8 +66,15 @@ class Function:
             return str(error)
         raise AssertionError(f"{self.name} should have failed, and answered {answer}")
 
-    def invocations(self):
-        return sum(environment.invocations for environment in self.all)
+    def ship_logs(self, logs):
+        """What Lambda does with the role's rights: each environment's lines go to CloudWatch Logs."""
+        for environment in self.all:
+            lines = environment.part.out.read_text() + environment.part.log.read_text()
+            stream = {"logGroupName": self.log_group, "logStreamName": environment.part.name}
+            logs.create_log_stream(**stream)
+            now_ms = int(time.time() * 1000)
+            events = [{"timestamp": now_ms, "message": line} for line in lines.splitlines() if line.strip()]
+            logs.put_log_events(**stream, logEvents=events[:1000] or [{"timestamp": now_ms, "message": "END"}])
 
     def stop(self):
         for environment in self.all:

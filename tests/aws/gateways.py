@@ -4,10 +4,11 @@ import json
 import subprocess
 
 from parts import Part
+from shared.broker import free_port
 
 SETTINGS = """
 name = "{name}"
-drain_ms_max = 60000
+drain_ms_max = {drain_ms_max}
 [batch]
 age_ms_max = 250
 frame_bytes_max = 600
@@ -50,9 +51,10 @@ class Gateway:
         self.dir.mkdir()
         self.runs = 0
 
-    def settings(self, uplink=""):
+    def settings(self, uplink="", drain_ms_max=60_000):
         file = self.dir / "gateway.toml"
-        file.write_text(SETTINGS.format(name=self.name, dir=self.dir) + uplink)
+        settings = SETTINGS.format(name=self.name, dir=self.dir, drain_ms_max=drain_ms_max)
+        file.write_text(settings + uplink)
         return ["--config", file]
 
     def over_mqtt(self, broker, prefix=""):
@@ -63,6 +65,13 @@ class Gateway:
 
     def straight_to_s3(self, broker, **bulk):
         return self.settings(self.mqtt(broker) + BULK.format(**bulk))
+
+    def keep(self, lines):
+        """Takes the lines while nobody can be reached: they stay in the spool."""
+        unreachable = MQTT.format(name=self.name, port=free_port(), pki=self.dir, prefix="")
+        summary = self.run(self.settings(unreachable, drain_ms_max=50), lines)
+        if summary["in_spool_frames"] == 0:
+            raise AssertionError(f"nothing is in the spool: {summary}")
 
     def run(self, settings, lines):
         """Feeds the lines, waits for the end. The summary."""

@@ -23,8 +23,8 @@ class Mapping:
         self.owner, self.function, self.queue_url = stand_in.client("sqs"), function, queue_url
         self.sqs = client("sqs", recorder.port, function.credentials)
         self.arn = settings["EventSourceArn"]
-        self.batch_size = settings["BatchSize"]
-        self.concurrency = settings["ScalingConfig"]["MaximumConcurrency"]
+        self.batch_size = int(settings["BatchSize"])
+        function.let_run(int(settings["ScalingConfig"]["MaximumConcurrency"]))
         self.partial = "ReportBatchItemFailures" in settings.get("FunctionResponseTypes", [])
         self.random = random.Random(seed)
         self.messages = self.deliveries = self.batches = self.failures = 0
@@ -58,7 +58,7 @@ class Mapping:
     def deliver(self, messages):
         again = self.random.sample(messages, len(messages))
         batches = cut(messages, self.batch_size) + cut(again, self.batch_size)
-        with ThreadPoolExecutor(self.concurrency) as pool:
+        with ThreadPoolExecutor(len(batches)) as pool:
             failed = set().union(*pool.map(self.hand_over, batches))
         self.messages += len(messages)
         self.deliveries += sum(map(len, batches))

@@ -1,4 +1,4 @@
-"""Files of orders with personal data, rows of every kind of badness, and keys that events must encode.
+"""Files of orders and returns with personal data, rows of every kind of badness, and keys that events must encode.
 
 Every e-mail address, phone number and address in them holds a canary; none may be seen beyond bronze, nor in a log.
 """
@@ -10,6 +10,7 @@ import json
 
 CANARY = "zanzibar"
 CANARY_PHONE = "+44 20 7946 0"  # and three digits
+FORGOTTEN = f"mia@{CANARY}.example"  # who will be
 ORDERS_IN_A_FILE = 40
 
 # What a row is changed to, and the rules that discard it then.
@@ -26,9 +27,12 @@ BAD = [
 ]
 
 
-def files():
-    """By key below the lake: the bytes. Each file has good rows, and the bad ones of `BAD`."""
+def all_files():
+    """By key below the lake: the bytes. Each file of orders has good rows, and the bad ones of `BAD`."""
     return {
+        "bronze/returns/dt=2026-01-01/long ago.ndjson": returns(0, "2026-01-01", 12),
+        "bronze/returns/dt=2026-11-01/returns.ndjson": returns(1, "2026-11-01", 12),
+        "bronze/returns/dt=2026-11-01/set aside.ndjson": returns(2, "2026-11-01", 3, kind="TEST"),
         "bronze/orders/dt=2026-01-01/shop a+b/orders 1.ndjson": ndjson(0),
         "bronze/orders/dt=2026-01-02/Bestellungen über 100 %.csv.gz": gzip.compress(as_csv(1), mtime=0),
         "bronze/orders/dt=2026-01-03/orders=3&x.csv": as_csv(2),
@@ -75,3 +79,19 @@ def as_csv(file):
     writer.writeheader()
     writer.writerows(rows(file))
     return text.getvalue().encode()
+
+
+def returns(file, day, rows, kind="R"):
+    """Every third has too many parcels; the first is of her who will be forgotten."""
+    lines = [
+        json.dumps(
+            {
+                "return_id": f"{kind}-{file}-{number}",
+                "at": f"{day}T10:00:00Z",
+                "customer_email": f"tom{number}@{CANARY}.example" if number else FORGOTTEN,
+                "parcels": 1_000 if number % 3 == 2 else number + 1,
+            }
+        )
+        for number in range(rows)
+    ]
+    return "\n".join(lines).encode()
