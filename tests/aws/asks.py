@@ -55,10 +55,11 @@ def of_s3(request):
         context["s3:if-none-match"] = request.headers["if-none-match"]
     if not key:
         if request.method == "POST" and "delete" in query:
-            keys = re.findall(r"<Key>(.*?)</Key>", request.body.decode())
-            return [Ask("s3:DeleteObject", f"{arn}/{xml_text(key)}") for key in keys]
+            return [deletion(arn, entry) for entry in re.findall("<Object>(.*?)</Object>", request.body.decode())]
         if request.method == "GET" and "list-type" in query:
             return [Ask("s3:ListBucket", arn, context)]
+        if request.method == "GET" and "versions" in query:
+            return [Ask("s3:ListBucketVersions", arn, context)]
         raise Unknown(f"{request.method} {request.target} of s3")
     match request.method:
         case "GET" | "HEAD" if "uploadId" in query:
@@ -71,6 +72,8 @@ def of_s3(request):
             action = "s3:AbortMultipartUpload"
         case "DELETE" if not query:
             action = "s3:DeleteObject"
+        case "DELETE" if query.keys() == {"versionId"}:
+            action = "s3:DeleteObjectVersion"
         case _:
             raise Unknown(f"{request.method} {request.target} of s3")
     if action == "s3:PutObject":
@@ -80,6 +83,12 @@ def of_s3(request):
     if source := request.headers.get("x-amz-copy-source"):
         asks.append(Ask("s3:GetObject", f"arn:aws:s3:::{unquote(source).lstrip('/')}"))
     return asks
+
+
+def deletion(arn, entry):
+    """One of the objects of a request that deletes many."""
+    key = xml_text(re.search("<Key>(.*?)</Key>", entry)[1])
+    return Ask("s3:DeleteObjectVersion" if "<VersionId>" in entry else "s3:DeleteObject", f"{arn}/{key}")
 
 
 def xml_text(text):
