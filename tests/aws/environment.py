@@ -86,7 +86,6 @@ def clock_ahead(seconds):
         "LD_PRELOAD": str(libraries[0]),
         "FAKETIME": f"+{seconds}",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        "DONT_FAKE_MONOTONIC": "1",
     }
 
 
