@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(1, str(ROOT / "tests"))
+sys.path[1:1] = [str(ROOT / "tests"), str(ROOT / "infra")]
 
 import privacy  # noqa: E402
 import rights  # noqa: E402

@@ -55,3 +55,6 @@ class Broker:
             raise AssertionError(f"Mosquitto ended: {self.part.tail()}")
         with socket.socket() as client:
             return client.connect_ex(("127.0.0.1", self.plain_port)) == 0
+
+    def stop(self):
+        self.part.stop()

@@ -94,6 +94,7 @@ def handler(environment):
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def do_GET(self):
             if self.path != VERSION + "invocation/next":

@@ -11,7 +11,7 @@ name = "{name}"
 drain_ms_max = {drain_ms_max}
 [batch]
 age_ms_max = 250
-frame_bytes_max = 600
+frame_bytes_max = 400
 [spool]
 dir = "{dir}/spool"
 [health]
@@ -66,14 +66,14 @@ class Gateway:
     def straight_to_s3(self, broker, **bulk):
         return self.settings(self.mqtt(broker) + BULK.format(**bulk))
 
-    def keep(self, lines):
-        """Takes the lines while nobody can be reached: they stay in the spool."""
-        unreachable = MQTT.format(name=self.name, port=free_port(), pki=self.dir, prefix="")
-        summary = self.run(self.settings(unreachable, drain_ms_max=50), lines)
+    def keep(self, broker, lines):
+        """Takes the lines while the broker cannot be reached: they stay in the spool."""
+        unreachable = MQTT.format(name=self.name, port=free_port(), pki=broker.dir, prefix="")
+        summary = self.run(self.settings(unreachable, drain_ms_max=50), lines, code=1)
         if summary["in_spool_frames"] == 0:
             raise AssertionError(f"nothing is in the spool: {summary}")
 
-    def run(self, settings, lines):
+    def run(self, settings, lines, code=0):
         """Feeds the lines, waits for the end. The summary."""
         self.runs += 1
         command = [self.program, "run", "--format", "json", *settings]
@@ -81,7 +81,7 @@ class Gateway:
         try:
             part.process.stdin.writelines(lines)
             part.process.stdin.close()
-            part.wait(60)
+            part.wait(60, code)
         finally:
             part.stop()
         return json.loads(part.out.read_text().splitlines()[-1])

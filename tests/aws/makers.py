@@ -88,7 +88,7 @@ def mapping(stand_in, name, _):
     stand_in.client("lambda").update_event_source_mapping(UUID=name, Enabled=False)
 
 
-FINISHERS = {"AWS::S3::Bucket": bucket, "AWS::Lambda::EventSourceMapping": mapping}
+FINISHERS = {"AWS::Lambda::EventSourceMapping": mapping, "AWS::S3::Bucket": bucket}
 
 # In this order: what others refer to comes first.
 MAKERS = {

@@ -17,10 +17,10 @@ class Part:
                 env=env if env is None else {"PATH": os.environ["PATH"], **env},
             )
 
-    def wait(self, seconds):
-        """For its end by itself; another exit code than 0 is an error."""
-        if code := self.process.wait(seconds):
-            raise AssertionError(f"{self.name} exited with {code}, see {self.log}: {self.tail()}")
+    def wait(self, seconds, code=0):
+        """For its end by itself; another exit code is an error."""
+        if (ended := self.process.wait(seconds)) != code:
+            raise AssertionError(f"{self.name} exited with {ended}, see {self.log}: {self.tail()}")
 
     def stop(self):
         if self.process.poll() is None:

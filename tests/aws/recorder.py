@@ -81,6 +81,13 @@ class Recorder:
 def handler(recorder):
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+        wbufsize = -1
+
+        def handle_expect_100(self):
+            super().handle_expect_100()
+            self.wfile.flush()
+            return True
 
         def pass_on(self):
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -124,6 +131,7 @@ def handler(recorder):
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(body)
+            self.wfile.flush()
 
         do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = pass_on
 

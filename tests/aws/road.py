@@ -159,7 +159,7 @@ class Road:
     def the_backlog_goes_to_s3(self):
         """A gateway that was offline puts its backlog straight into bronze, as itself alone."""
         gateway, broker = self.world.gateways[BULK], self.world.broker
-        gateway.keep(self.fleet.early[BULK] + self.fleet.late[BULK])
+        gateway.keep(broker, self.fleet.early[BULK] + self.fleet.late[BULK])
         bulk = gateway.straight_to_s3(
             broker,
             bucket=BUCKET,

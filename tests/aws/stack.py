@@ -1,4 +1,4 @@
-"""The template as a stack in the stand-in: translated from SAM, created by CloudFormation, and completed.
+"""The template of `infra/` as a stack in the stand-in: translated, created by CloudFormation, and completed.
 
 What the stand-in's CloudFormation does not know is created by the service's own API from the same properties
 (`makers.py`). What the stand-in cannot have is in `NOWHERE`, by type; a resource of any other type that was not
@@ -6,14 +6,12 @@ created fails the run. Roles, functions, schedules and the rule are read from th
 """
 
 import json
-import os
 
 from asks import ACCOUNT, REGION
 from makers import FINISHERS, MAKERS
 from policy import statements
 from resolve import REF, resolve
-from samtranslator.translator.transform import transform
-from samtranslator.yaml_helper import yaml_parse
+from translate import translated
 
 STACK = "ingot"
 CODE_BUCKET, CODE_KEY = "deployments", "ingot-processor.zip"
@@ -24,9 +22,9 @@ NOWHERE = {
 
 
 class Stack:
-    def __init__(self, template, parameters, stand_in):
+    def __init__(self, parameters, stand_in):
         self.stand_in = stand_in
-        self.template = translated(template, parameters)
+        self.template = translated(f"s3://{CODE_BUCKET}/{CODE_KEY}")
         self.upload_code()
         self.conditions = self.template.get("Conditions", {})
         told = {name: {REF: word["Default"]} for name, word in self.template["Parameters"].items() if "Default" in word}
@@ -99,22 +97,6 @@ class Stack:
 
     def role_named(self, role_arn):
         return next(name for name in self.of_type("AWS::IAM::Role") if self.known[name]["Arn"] == role_arn)
-
-
-def translated(template, parameters):
-    os.environ.setdefault("AWS_DEFAULT_REGION", REGION)  # samtranslator asks for one
-    document = yaml_parse(template.read_text())
-    document["Globals"]["Function"]["CodeUri"] = f"s3://{CODE_BUCKET}/{CODE_KEY}"
-    document = transform(document, parameters, NoManagedPolicies())
-    for resource in document["Resources"].values():
-        # Nothing here reads tags, and moto fails at those of keys.
-        resource.get("Properties", {}).pop("Tags", None)
-    return document
-
-
-class NoManagedPolicies:
-    def load(self):
-        return {}
 
 
 def attributes(kind, physical):

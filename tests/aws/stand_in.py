@@ -26,6 +26,9 @@ class StandIn:
         with socket.socket() as client:
             return client.connect_ex(("127.0.0.1", self.port)) == 0
 
+    def stop(self):
+        self.part.stop()
+
     def client(self, service):
         return client(service, self.port, {"AWS_ACCESS_KEY_ID": "owner", "AWS_SECRET_ACCESS_KEY": "owner"})
 

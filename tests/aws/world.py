@@ -19,7 +19,6 @@ from stack import Stack
 from stand_in import StandIn, client
 
 ROOT = Path(__file__).resolve().parents[2]
-TEMPLATE = ROOT / "infra" / "template.yaml"
 CONTRACTS = [*sorted((ROOT / "contracts").glob("*.yaml")), Path(__file__).with_name("returns.yaml")]
 BUCKET, PREFIX = "ingot-lake", "plant-7/"
 # Small batches, so that many functions run at the same time.
@@ -45,7 +44,7 @@ class World:
 
     def start(self):
         self.stand_in = self.with_end(StandIn(self.logs))
-        self.stack = Stack(TEMPLATE, PARAMETERS, self.stand_in)
+        self.stack = Stack(PARAMETERS, self.stand_in)
         self.recorder = self.with_end(Recorder(self.stand_in))
         self.recorder.denials = list(self.stack.bucket_denials())
         self.s3, self.sqs = self.stand_in.client("s3"), self.stand_in.client("sqs")
