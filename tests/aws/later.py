@@ -20,9 +20,9 @@ class Later:
         world = self.world
         words = ["forget", "--lake", world.lake, "--subject", "-", "--alone", "--format", "json"]
         words += judge.contract_words(world)
-        key = self.world.dir / "pseudonym.key"
+        secret = ["--pseudonym-key-secret", world.stack.ref("PseudonymKey")]
         done = judge.processor(
-            world, *words, "--pseudonym-key-file", key, env=self.operator, input=f"customer_email={FORGOTTEN}"
+            world, *words, *secret, env=self.operator, input=f"customer_email={FORGOTTEN}"
         )
         assert done.returncode == 0, done.stderr
         world.put({"bronze/returns/dt=2026-11-02/again.ndjson": returns(9, "2026-11-02", 6)})

@@ -9,7 +9,7 @@ import json
 import re
 import threading
 from collections import defaultdict
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -68,6 +68,17 @@ class Recorder:
     def may_list(self, role, bucket):
         """S3 tells only those that a key is missing who may list the bucket; to others it is forbidden."""
         return self.allows(role, [Ask("s3:ListBucket", f"arn:aws:s3:::{bucket}")]) is None
+
+    @contextmanager
+    def without(self, role, action):
+        """The role lacks the action meanwhile; the denials that follow are wanted."""
+        granted, denied = self.grants[role], set(self.denied)
+        self.grants[role] = [grant for grant in granted if grant.action != action]
+        assert len(self.grants[role]) < len(granted), f"{role} has no {action}"
+        try:
+            yield
+        finally:
+            self.grants[role], self.denied = granted, denied
 
     def workgroup_of(self, query):
         return self.athena.get_query_execution(QueryExecutionId=query)["QueryExecution"]["WorkGroup"]

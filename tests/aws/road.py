@@ -30,6 +30,7 @@ class Road:
             self.the_stack,
             self.early_readings,
             self.orders_and_returns,
+            self.a_right_is_missing,
             self.an_alert_opens,
             self.late_readings,
             self.the_rule_fails,
@@ -101,6 +102,19 @@ class Road:
         self.world.put(files.all_files())
         self.ingest.settle(60)
         self.tell("files of orders and returns, under keys that events encode", files=len(files.all_files()))
+
+    def a_right_is_missing(self):
+        """The error names the action and the resource, in S3's protocol and in that of the catalog."""
+        named = []
+        for function, role, action, resource in [
+            ("Gold", "GoldRole", "s3:PutObject", f"arn:aws:s3:::{BUCKET}/{PREFIX}gold/"),
+            ("Catalog", "CatalogRole", "glue:CreateTable", "table/"),
+        ]:
+            with self.world.recorder.without(role, action):
+                words = self.world.functions[function].fails(self.world.task(function))
+            assert action in words and resource in words, words
+            named.append(action)
+        self.tell("a missing right is named, with its resource", rights=" and ".join(named))
 
     def an_alert_opens(self):
         """Two functions judge at the same time, and one message goes out."""
