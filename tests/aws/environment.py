@@ -100,7 +100,8 @@ def handler(environment):
             if self.path != VERSION + "invocation/next":
                 return self.answer(404, b"{}")
             if not (asked := environment.asked.get()):
-                return self.answer(410, b"{}")
+                self.close_connection = True
+                return None  # it is ending
             id, event = asked
             deadline_ms = int((time.time() + environment.ahead_s + function.timeout_s) * 1000)
             headers = {

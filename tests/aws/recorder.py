@@ -70,11 +70,13 @@ class Recorder:
         return self.allows(role, [Ask("s3:ListBucket", f"arn:aws:s3:::{bucket}")]) is None
 
     @contextmanager
-    def without(self, role, action):
-        """The role lacks the action meanwhile; the denials that follow are wanted."""
+    def without(self, role, action, resource):
+        """The role lacks the action on such resources meanwhile; the denials that follow are wanted."""
         granted, denied = self.grants[role], set(self.denied)
-        self.grants[role] = [grant for grant in granted if grant.action != action]
-        assert len(self.grants[role]) < len(granted), f"{role} has no {action}"
+        self.grants[role] = [
+            grant for grant in granted if grant.action != action or resource not in grant.resource
+        ]
+        assert len(self.grants[role]) < len(granted), f"{role} has no {action} on {resource}"
         try:
             yield
         finally:

@@ -41,6 +41,7 @@ class World:
         self.logs.mkdir()
         self.stoppable = []
         self.functions = {}
+        self.recorder = None
 
     def start(self):
         self.stand_in = self.with_end(StandIn(self.logs))
