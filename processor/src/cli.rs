@@ -1,8 +1,11 @@
 //! The words of the command line, with their help.
 
+use std::env;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ingot_processor::lambda::runtime::API_VARIABLE;
 
 use crate::commands::alerts::{AlertTargets, AlertsArgs};
 use crate::commands::audit::AuditArgs;
@@ -10,6 +13,7 @@ use crate::commands::catalog::CatalogArgs;
 use crate::commands::contract::ContractArgs;
 use crate::commands::cost::CostArgs;
 use crate::commands::forget::ForgetArgs;
+use crate::commands::lambda::LambdaArgs;
 use crate::commands::lineage::LineageTarget;
 use crate::commands::redrive::{RebuildArgs, RedriveArgs};
 use crate::commands::trace::TraceArgs;
@@ -106,22 +110,47 @@ pub enum Command {
     Cost(CostArgs),
     /// What Athena sees: Glue's tables and Athena's views, as the lake and its contracts say
     Catalog(CatalogArgs),
+    /// Ingest by events, as a function of AWS Lambda; there, no word at all means this
+    #[command(
+        after_help = "Example, with Lambda's Runtime API played by a program of your own:\n  ingot-processor lambda --lake s3://bucket/lake --runtime-api 127.0.0.1:9001"
+    )]
+    Lambda(LambdaArgs),
     /// Contracts: find their mistakes, try their rules, compare versions
     Contract(ContractArgs),
+}
+
+/// The words that the program was started with; Lambda starts it with none.
+pub fn words() -> Vec<OsString> {
+    let mut words: Vec<OsString> = env::args_os().collect();
+    if words.len() == 1 && env::var_os(API_VARIABLE).is_some() {
+        words.push("lambda".into());
+    }
+    words
 }
 
 /// Where the lake is and what rules it.
 #[derive(Args)]
 pub struct Place {
-    /// The lake, e.g. file:///data/lake
+    /// The lake, e.g. file:///data/lake or s3://bucket/prefix (region and credentials from AWS_REGION, AWS_ACCESS_KEY_ID, …)
     #[arg(long, env = "INGOT_LAKE")]
     pub lake: String,
-    /// A contract file; may be given more than once. Without it, the built-in sensor_readings and orders.
+    /// A contract file; may be given more than once. Without it and --contracts, the built-in sensor_readings and orders
     #[arg(long = "contract", value_name = "FILE")]
     pub contracts: Vec<PathBuf>,
+    /// A folder of contract files (*.yaml); --contract goes before it
+    #[arg(long = "contracts", value_name = "DIR", env = "INGOT_CONTRACTS")]
+    pub contracts_folder: Option<PathBuf>,
     /// The key of pseudonyms, at least 32 bytes; or the key itself in INGOT_PSEUDONYM_KEY
     #[arg(long, env = "INGOT_PSEUDONYM_KEY_FILE", value_name = "FILE")]
     pub pseudonym_key_file: Option<PathBuf>,
+    /// The secret of Secrets Manager, by ARN or name, that holds the key of pseudonyms
+    #[arg(
+        long,
+        env = "INGOT_PSEUDONYM_KEY_SECRET",
+        value_name = "ARN",
+        conflicts_with = "pseudonym_key_file"
+    )]
+    pub pseudonym_key_secret: Option<String>,
 }
 
 /// `run`.
@@ -158,7 +187,7 @@ pub struct Watch {
 /// `land`.
 #[derive(Args)]
 pub struct Land {
-    /// The lake, e.g. file:///data/lake; made where there is none
+    /// The lake, e.g. file:///data/lake or s3://bucket/prefix; a folder is made where there is none
     #[arg(long, env = "INGOT_LAKE")]
     pub lake: String,
     /// The broker's host and port, on this machine: the connection is not encrypted

@@ -5,16 +5,17 @@ pub mod audit;
 pub mod catalog;
 mod checks;
 pub mod contract;
+mod contracts;
 pub mod cost;
 pub mod forget;
 mod key;
+pub mod lambda;
 pub mod lineage;
 pub mod redrive;
 pub mod trace;
 pub mod upkeep;
 
 use std::io::{IsTerminal, Write, stdout};
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use datafusion::arrow::json::LineDelimitedWriter;
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use ingot_processor::contract::Contract;
-use ingot_processor::lake::Lake;
+use ingot_processor::lake::{Lake, LakeError};
 use ingot_processor::lineage::outlet::Outlet;
 use ingot_processor::run::RunReport;
 use ingot_processor::{land as landing, query as querying};
@@ -32,6 +33,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Cli, Command, Format, Land, Query, Run, Watch};
+use contracts::{contracts, contracts_of};
 use key::contracts_with_key;
 
 const WORK_FAILED: u8 = 1;
@@ -46,16 +48,19 @@ pub fn start_log(cli: &Cli) {
         _ => EnvFilter::try_from_default_env().unwrap_or_else(|_| ours()),
     };
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match cli.format {
-        Format::Json => log.json().init(),
-        Format::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
+    match (cli.format, &cli.command) {
+        (Format::Json, _) | (_, Command::Lambda(_)) => log.json().init(),
+        (Format::Text, _) => log.with_ansi(std::io::stderr().is_terminal()).init(),
     }
 }
 
 /// Says what failed and what lies under it.
 pub fn failed(error: &anyhow::Error) -> ExitCode {
     eprintln!("error: {error:#}");
-    ExitCode::from(if error.is::<Usage>() { USAGE } else { WORK_FAILED })
+    let lake = error.downcast_ref::<LakeError>();
+    let is_usage =
+        error.is::<Usage>() || matches!(lake, Some(LakeError::Url { .. } | LakeError::Setup { .. }));
+    ExitCode::from(if is_usage { USAGE } else { WORK_FAILED })
 }
 
 /// The user's files or words are wrong; nothing was done.
@@ -65,7 +70,7 @@ struct Usage(String);
 
 /// `run`.
 pub async fn run(cli: &Cli, run: &Run) -> Result<ExitCode> {
-    let contracts = contracts_with_key(&run.place)?;
+    let contracts = contracts_with_key(&run.place).await?;
     let targets = run.alerts.open()?;
     let outlet = run.lineage.open()?;
     let lake = Lake::open(&run.place.lake)?;
@@ -79,7 +84,7 @@ pub async fn run(cli: &Cli, run: &Run) -> Result<ExitCode> {
 
 /// `watch`.
 pub async fn watch(cli: &Cli, watch: &Watch) -> Result<ExitCode> {
-    let contracts = contracts_with_key(&watch.place)?;
+    let contracts = contracts_with_key(&watch.place).await?;
     let targets = watch.alerts.open()?;
     let outlet = watch.lineage.open()?;
     let lake = Lake::open(&watch.place.lake)?;
@@ -123,7 +128,7 @@ pub async fn land(cli: &Cli, land: &Land) -> Result<ExitCode> {
 
 /// `query`.
 pub async fn query(cli: &Cli, query: &Query) -> Result<ExitCode> {
-    let contracts = contracts(&query.place.contracts)?;
+    let contracts = contracts_of(&query.place)?;
     let rows = querying::query(&Lake::open(&query.place.lake)?, &contracts, &query.sql).await?;
     match cli.format {
         Format::Text => println!("{}", pretty_format_batches(&rows)?),
@@ -144,25 +149,6 @@ fn stop_asked() -> Result<impl Future<Output = ()>> {
             _ = terminate.recv() => {}
         }
     })
-}
-
-/// The contracts in the files, or the built-in ones; the problems of all files at once.
-fn contracts(files: &[PathBuf]) -> Result<Vec<Contract>> {
-    if files.is_empty() {
-        return Ok(Contract::embedded());
-    }
-    let mut contracts = Vec::new();
-    let mut problems = Vec::new();
-    for file in files {
-        match std::fs::read_to_string(file) {
-            Ok(text) => match Contract::parse_beside(&text, file.parent().unwrap_or(Path::new(""))) {
-                Ok(contract) => contracts.push(contract),
-                Err(errors) => problems.push(format!("{}: {errors}", file.display())),
-            },
-            Err(error) => problems.push(format!("{}: {error}", file.display())),
-        }
-    }
-    if problems.is_empty() { Ok(contracts) } else { bail!(Usage(problems.join("\n"))) }
 }
 
 async fn run_with_progress(

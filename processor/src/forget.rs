@@ -125,7 +125,7 @@ pub enum ForgetError {
     },
     /// There is no key.
     #[error(
-        "forgetting needs the key of pseudonyms, --pseudonym-key-file FILE or INGOT_PSEUDONYM_KEY: receipts are signed with it, and what comes back is known by it"
+        "forgetting needs the key of pseudonyms, --pseudonym-key-file FILE, --pseudonym-key-secret ARN or INGOT_PSEUDONYM_KEY: receipts are signed with it, and what comes back is known by it"
     )]
     NoKey,
     /// The lake.
@@ -186,6 +186,7 @@ pub async fn forget(
         let plan = Plan::make(lake, &concerned, key, subject, started_ms, &progress).await?;
         return Ok(report(&plan));
     }
+    lake.folder("forgetting")?;
     forgotten::remember(lake, key, &subject.column, &mark).await?;
     let plan = match Plan::stored(lake, &mark).await? {
         Some(plan) => plan,

@@ -3,16 +3,18 @@
 //! Promises that an opened lake exists and names what is wrong when it does not. Bronze is listed and
 //! read here, and written by [`Lake::put_durable`] alone: write-once, on disk before it returns.
 //!
-//! A lake is a folder, or, with [`Lake::over`], whatever an object store holds. Everything but the folder's own
-//! care (is it writable, is it synced, what did a killed program leave) goes through that store.
+//! A lake is a folder, a bucket of S3 (or what is below a prefix in it), or, with [`Lake::over`], whatever an object store
+//! holds. Everything but the folder's own care (is it writable, is it synced, what did a killed program leave) goes through
+//! that store. A bucket is asked nothing before it is needed: what is wrong with it is told by the first request.
 
 mod adopt;
+mod bucket;
 mod document;
 mod leftover;
 mod replace;
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -24,6 +26,9 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use url::Url;
 
+use crate::aws::error::SetupError;
+use crate::aws::s3::S3Place;
+
 pub use leftover::Leftover;
 
 /// A lake that exists.
@@ -34,16 +39,28 @@ pub struct Lake {
     root: Option<PathBuf>,
     /// Where `bronze` is at the root.
     store: Arc<dyn ObjectStore>,
+    /// Where the path of `url` leads to `bronze`.
+    base: Arc<dyn ObjectStore>,
 }
 
 /// Why a lake cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LakeError {
     /// The text is no lake URL.
-    #[error("{url:?} is not a lake URL; write file:///path/to/lake")]
+    #[error(
+        "{url:?} is not a lake URL; write file:///path/to/lake or s3://bucket/prefix, the prefix of letters, digits and ._=- between slashes, or none"
+    )]
     Url {
         /// What was given.
         url: String,
+    },
+    /// The environment does not say how to reach it.
+    #[error("the lake {url}: {source}")]
+    Setup {
+        /// The lake.
+        url: String,
+        /// What is missing or wrong.
+        source: SetupError,
     },
     /// There is nothing.
     #[error("the lake {url} does not exist; create the directory or correct --lake")]
@@ -145,8 +162,11 @@ impl BronzeObject {
 }
 
 impl Lake {
-    /// Opens the lake at `url` (`file:///…`), which must exist.
+    /// Opens the lake at `url` (`file:///…`, `s3://bucket/prefix`), which must exist.
     pub fn open(url: &str) -> Result<Self, LakeError> {
+        if let Some(place) = S3Place::parse(url) {
+            return Self::in_bucket(&place);
+        }
         let root = Self::directory(url)?;
         if !root.is_dir() {
             return Err(LakeError::Missing { url: url.to_owned() });
@@ -154,8 +174,11 @@ impl Lake {
         Self::at(url, root)
     }
 
-    /// Opens the lake at `url`, making its directory where there is none.
+    /// Opens the lake at `url`, making its directory where there is none; a bucket is never made.
     pub fn create(url: &str) -> Result<Self, LakeError> {
+        if let Some(place) = S3Place::parse(url) {
+            return Self::in_bucket(&place);
+        }
         let root = Self::directory(url)?;
         std::fs::create_dir_all(&root)
             .map_err(|source| LakeError::ReadOnly { url: url.to_owned(), source })?;
@@ -176,18 +199,24 @@ impl Lake {
             source,
         })?;
         let url = Url::from_directory_path(&root).map_err(|()| LakeError::Url { url: url.to_owned() })?;
-        Ok(Self { url, root: Some(root), store: Arc::new(store) })
+        Ok(Self { root: Some(root), ..Self::over(url, Arc::new(store)) })
     }
 
     /// The lake that `store` holds, at its root. `url` names the store to DataFusion, which keeps the first one that it is
     /// given under a scheme and a host for as long as the process lives; it has no path.
     pub fn over(url: Url, store: Arc<dyn ObjectStore>) -> Self {
-        Self { url, root: None, store }
+        Self { url, root: None, base: Arc::clone(&store), store }
     }
 
     /// The lake's URL, with a closing slash.
     pub fn url(&self) -> &Url {
         &self.url
+    }
+
+    /// The lake's folder, for what only a disk can do.
+    pub(crate) fn folder(&self, operation: &'static str) -> Result<&FilePath, LakeError> {
+        let missing = || LakeError::NotOnDisk { operation, url: self.url.to_string() };
+        self.root.as_deref().ok_or_else(missing)
     }
 
     /// Whether there may be a table at `path`: in a folder, whether it has that folder.
@@ -205,7 +234,7 @@ impl Lake {
                 std::fs::create_dir_all(root.join(path)).map_err(|source| DeltaTableError::Io { source })?;
                 builder.build()?
             }
-            None => builder.with_storage_backend(Arc::clone(&self.store), url).build()?,
+            None => builder.with_storage_backend(Arc::clone(&self.base), url).build()?,
         };
         match table.load().await {
             Ok(()) | Err(DeltaTableError::NotATable(_)) => Ok(table),
@@ -270,8 +299,13 @@ impl Lake {
 
     /// A bronze object as it is now, or `None` where there is none.
     pub async fn bronze_object(&self, key: &str) -> Result<Option<BronzeObject>, LakeError> {
-        match self.store.head(&location(key)?).await {
-            Ok(meta) => Ok(self.known_as(vec![listed(meta)]).await?.pop()),
+        let at = location(key)?;
+        match self.store.head(&at).await {
+            // Below a prefix, the answer has the whole key.
+            Ok(meta) => {
+                let found = self.listed(ObjectMeta { location: at, ..meta });
+                Ok(self.known_as(vec![found]).await?.pop())
+            }
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(source) => Err(LakeError::Store { operation: "looking for", key: key.to_owned(), source }),
         }
@@ -281,7 +315,8 @@ impl Lake {
     pub fn bronze_stream(&self) -> BoxStream<'static, Result<BronzeObject, LakeError>> {
         let prefix = Path::from("bronze");
         let failed = move |source| LakeError::Store { operation: "listing", key: "bronze".into(), source };
-        let found = self.store.list(Some(&prefix)).map_ok(listed).map_err(failed);
+        let lake = self.clone();
+        let found = self.store.list(Some(&prefix)).map_ok(move |meta| lake.listed(meta)).map_err(failed);
         if self.has_retagged() { self.clone().known_as_stream(found) } else { found.boxed() }
     }
 
@@ -290,9 +325,8 @@ impl Lake {
         let key = &object.key;
         let store_error = |source| LakeError::Store { operation: "reading", key: key.clone(), source };
         let found = self.store.get(&location(key)?).await.map_err(store_error)?;
-        if content_tag(&found.meta) != object.etag
-            && !self.is_known_as(&listed(found.meta.clone()), &object.etag).await?
-        {
+        let now = self.listed(found.meta.clone());
+        if now.etag != object.etag && !self.is_known_as(&now, &object.etag).await? {
             return Err(LakeError::Changed { key: key.clone() });
         }
         found.bytes().await.map_err(store_error)
@@ -322,6 +356,26 @@ impl Lake {
         }
     }
 
+    fn listed(&self, meta: ObjectMeta) -> BronzeObject {
+        BronzeObject {
+            key: meta.location.to_string(),
+            etag: self.content_tag(&meta),
+            bytes: meta.size,
+            modified_ms: meta.last_modified.timestamp_millis(),
+        }
+    }
+
+    /// What tells one content of a key from another. S3's tag does, in quotes; that of an object in several parts ends in
+    /// `-` and their number. A local store's is inode, time and size; the inode says nothing of the content, and
+    /// changes when a lake is moved or restored.
+    fn content_tag(&self, meta: &ObjectMeta) -> String {
+        let tag = meta.e_tag.as_deref().unwrap_or_default();
+        match (&self.root, tag.split_once('-')) {
+            (Some(_), Some((_inode, time_and_size))) => time_and_size.to_owned(),
+            _ => tag.trim_matches('"').to_owned(),
+        }
+    }
+
     /// `object_store` does not sync local files: the file, and the directories that name it, are synced here.
     fn sync(&self, key: &str) -> Result<(), LakeError> {
         let Some(root) = &self.root else { return Ok(()) };
@@ -332,22 +386,6 @@ impl Lake {
             .try_for_each(|path| File::open(path)?.sync_all())
             .map_err(|source| LakeError::Sync { key: key.to_owned(), source })
     }
-}
-
-fn listed(meta: ObjectMeta) -> BronzeObject {
-    BronzeObject {
-        key: meta.location.to_string(),
-        etag: content_tag(&meta),
-        bytes: meta.size,
-        modified_ms: meta.last_modified.timestamp_millis(),
-    }
-}
-
-/// What tells one content of a key from another. A local store's tag is inode, time and size; the inode
-/// says nothing of the content, and changes when a lake is moved or restored.
-fn content_tag(meta: &ObjectMeta) -> String {
-    let tag = meta.e_tag.as_deref().unwrap_or_default();
-    tag.split_once('-').map_or(tag, |(_, time_and_size)| time_and_size).to_owned()
 }
 
 /// A key as the store takes it: as it is listed, without a second encoding.

@@ -168,12 +168,35 @@ pub async fn processed(ledger: &Table) -> Result<HashSet<(String, String)>, Ledg
         .select_columns(&["bronze_key", "bronze_etag"])?
         .collect()
         .await?;
-    let mut done = HashSet::new();
+    ids(rows)
+}
+
+/// Keys and tags, of rows with these two columns.
+fn ids(rows: Vec<RecordBatch>) -> Result<HashSet<(String, String)>, LedgerError> {
+    let mut ids = HashSet::new();
     for batch in rows {
         let texts = texts(&batch)?;
-        done.extend((0..batch.num_rows()).map(|i| (texts(0, i), texts(1, i))));
+        ids.extend((0..batch.num_rows()).map(|i| (texts(0, i), texts(1, i))));
     }
-    Ok(done)
+    Ok(ids)
+}
+
+/// The `(key, etag)` of those objects of the dataset with these keys that are done. Files of other days are passed over, as keys
+/// have their day in front.
+pub async fn processed_of(
+    ledger: &Table,
+    dataset: &str,
+    keys: &BTreeSet<&str>,
+) -> Result<HashSet<(String, String)>, LedgerError> {
+    let (Some(first), Some(last)) = (keys.first(), keys.last()) else { return Ok(HashSet::new()) };
+    let rows = session::context()
+        .read_table(ledger.provider().await?)?
+        .filter(col("dataset").eq(lit(dataset)))?
+        .filter(col("bronze_key").between(lit(*first), lit(*last)))?
+        .select_columns(&["bronze_key", "bronze_etag"])?
+        .collect()
+        .await?;
+    Ok(ids(rows)?.into_iter().filter(|(key, _)| keys.contains(key.as_str())).collect())
 }
 
 /// The entries of some keys, by key.

@@ -7,6 +7,7 @@
 //! ([`promote`] is these three in order), [`gold`] sums silver up,
 //! [`dataset_check`] judges what has landed. [`run`] does it for all that is
 //! pending, [`compact`] and [`maintain`] keep the lake quick, [`alert`] tells what is wrong, [`audit`] proves the result, [`query`] asks it, and [`land`] fills bronze from MQTT.
+//! [`lambda`] does the same by events, as a function of AWS Lambda.
 //!
 //! Looking back: [`trace`] follows a number to its readings, [`redrive`] judges again what a rule discarded, [`rebuild`]
 //! makes it all anew and compares by [`fingerprint`], [`lineage`] tells others; [`origin`] knows which columns gold is made of.
@@ -41,6 +42,7 @@ pub mod forget;
 pub mod forgotten;
 pub mod gold;
 pub mod lake;
+pub mod lambda;
 pub mod land;
 pub mod latest;
 pub mod ledger;

@@ -11,7 +11,7 @@ use cli::{Cli, Command};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(cli::words());
     commands::start_log(&cli);
     let result = match &cli.command {
         Command::Run(run) => commands::run(&cli, run).await,
@@ -28,6 +28,7 @@ async fn main() -> ExitCode {
         Command::Maintain(args) => commands::upkeep::maintain(&cli, args).await,
         Command::Cost(cost) => commands::cost::cost(&cli, cost).await,
         Command::Catalog(catalog) => commands::catalog::catalog(&cli, catalog).await,
+        Command::Lambda(args) => commands::lambda::lambda(args).await,
         Command::Contract(contract) => commands::contract::contract(&cli, contract).await,
     };
     result.unwrap_or_else(|error| commands::failed(&error))

@@ -37,7 +37,7 @@ pub struct ShortKey {
 /// A contract wants pseudonyms, and there is no key.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the contract of {dataset} makes pseudonyms of {column}: give their key, --pseudonym-key-file FILE or INGOT_PSEUDONYM_KEY; without the same key as before the same person gets another name"
+    "the contract of {dataset} makes pseudonyms of {column}: give their key, --pseudonym-key-file FILE, --pseudonym-key-secret ARN or INGOT_PSEUDONYM_KEY; without the same key as before the same person gets another name"
 )]
 pub struct NoKey {
     /// The dataset.

@@ -35,7 +35,7 @@ use crate::lake::{BronzeObject, Lake, LakeError};
 use crate::ledger::LedgerError;
 use crate::promote::{Candidate, examine_object};
 use crate::pseudonym::NoKey;
-use crate::run::groups;
+use crate::run::{GROUP_BYTES_MAX, groups};
 use crate::silver::{self, SilverError};
 use crate::table::{CommitError, TableError};
 
@@ -140,7 +140,7 @@ pub async fn redrive(
         if !listed.is_empty() {
             let checker = Checker::new(contract)?.forgetting(Forgotten::load(lake, contract).await?);
             let candidates = candidates(lake, contract, &listed, &mut report).await?;
-            for group in groups(&candidates) {
+            for group in groups(&candidates, GROUP_BYTES_MAX) {
                 redrive_group(lake, &checker, which, group, &mut report).await?;
                 done += group.len() as u64;
                 progress(done, found);

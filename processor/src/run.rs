@@ -10,7 +10,7 @@ use chrono::Utc;
 use serde::Serialize;
 use tracing::warn;
 
-use crate::bronze::BronzeKey;
+use crate::bronze::{BronzeKey, Skip};
 use crate::check::{CheckError, Checker};
 use crate::contract::Contract;
 use crate::dataset_check::{self, Brought, CheckResult};
@@ -19,7 +19,7 @@ use crate::gold::{self, Refreshed};
 use crate::lake::{BronzeObject, Lake, LakeError};
 use crate::latest::{self, LatestError};
 use crate::ledger::{self, LedgerError};
-use crate::promote::{Candidate, PromoteError, promote};
+use crate::promote::{Candidate, PromoteError, Promoted, promote};
 use crate::pseudonym::NoKey;
 use crate::quarantine::{self, QuarantineError};
 use crate::table::{Table, TableError};
@@ -108,6 +108,39 @@ impl DatasetReport {
 }
 
 impl RunReport {
+    /// Adds what a group of the dataset came to; whether it stops the dataset.
+    pub(crate) fn count(&mut self, dataset: &str, promoted: Promoted) -> bool {
+        let stops = promoted.failed.iter().any(|(_, error)| error.stops());
+        for set_aside in promoted.set_aside {
+            warn!(key = %set_aside.bronze_key, check = %set_aside.check, "the object is set aside");
+            self.quarantined.insert(set_aside.bronze_key.clone(), set_aside.reason());
+        }
+        for (key, error) in promoted.failed {
+            warn!(%key, %error, "the object failed and is left for the next run");
+            self.failed.insert(key, error.to_string());
+        }
+        for entry in promoted.entries {
+            self.datasets.entry(dataset.to_owned()).or_default().count(&entry);
+            self.objects += 1;
+            self.rows_in += entry.rows_in;
+            self.silver += entry.silver;
+            self.discarded += entry.discarded;
+            self.duplicates += entry.duplicates;
+            add(&mut self.rules, entry.rules);
+            add(&mut self.warnings, entry.warnings);
+        }
+        stops
+    }
+
+    /// Counts an object that no contract speaks for, and names it while there are few.
+    pub(crate) fn skip(&mut self, key: String, skip: &Skip) {
+        self.skipped += 1;
+        if self.skipped_keys.len() < SKIPPED_NAMED_MAX {
+            warn!(%key, reason = %skip, "skipped");
+            self.skipped_keys.insert(key, skip.to_string());
+        }
+    }
+
     /// Whether nothing failed, no check of severity `fail` included.
     pub fn succeeded(&self) -> bool {
         self.failed.is_empty() && !self.checks.iter().any(CheckResult::fails_run)
@@ -182,31 +215,15 @@ pub async fn run_telling(
         if left > 0 {
             starts(dataset);
         }
-        for group in groups(waiting) {
+        for group in groups(waiting, GROUP_BYTES_MAX) {
             let promoted = promote(lake, checker, group, Utc::now().timestamp_millis()).await?;
-            let stops = promoted.failed.iter().any(|(_, error)| error.stops());
-            for set_aside in promoted.set_aside {
-                warn!(key = %set_aside.bronze_key, check = %set_aside.check, "the object is set aside");
-                report.quarantined.insert(set_aside.bronze_key.clone(), set_aside.reason());
-            }
-            for (key, error) in promoted.failed {
-                warn!(%key, %error, "the object failed and is left for the next run");
-                report.failed.insert(key, error.to_string());
-            }
-            for entry in promoted.entries {
+            for entry in &promoted.entries {
                 brought.objects.insert((entry.bronze_key.clone(), entry.bronze_etag.clone()));
                 let batches = entry.batches.iter().cloned();
                 brought.batches.extend(batches.map(|batch| (entry.bronze_key.clone(), batch)));
                 kept += entry.silver;
-                report.datasets.entry(dataset.clone()).or_default().count(&entry);
-                report.objects += 1;
-                report.rows_in += entry.rows_in;
-                report.silver += entry.silver;
-                report.discarded += entry.discarded;
-                report.duplicates += entry.duplicates;
-                add(&mut report.rules, entry.rules);
-                add(&mut report.warnings, entry.warnings);
             }
+            let stops = report.count(dataset, promoted);
             done += group.len() as u64;
             left -= group.len() as u64;
             progress(done, found);
@@ -298,13 +315,7 @@ async fn pending(
         match BronzeKey::parse(&object.key, is_dataset) {
             Ok(key) if is_held(&object, &key) => report.in_quarantine += 1,
             Ok(key) => pending.entry(key.dataset.clone()).or_default().push(Candidate { object, key }),
-            Err(skip) => {
-                report.skipped += 1;
-                if report.skipped_keys.len() < SKIPPED_NAMED_MAX {
-                    warn!(key = %object.key, reason = %skip, "skipped");
-                    report.skipped_keys.insert(object.key, skip.to_string());
-                }
-            }
+            Err(skip) => report.skip(object.key, &skip),
         }
     }
     // As they were written: of rows with one key the first is kept, and a rebuild finds the same one.
@@ -312,8 +323,8 @@ async fn pending(
     Ok(pending)
 }
 
-/// Cuts candidates into groups within [`GROUP_OBJECTS_MAX`] and [`GROUP_BYTES_MAX`].
-pub(crate) fn groups(mut candidates: &[Candidate]) -> impl Iterator<Item = &[Candidate]> {
+/// Cuts candidates into groups within [`GROUP_OBJECTS_MAX`] and `bytes_max`; an object that is larger is one of its own.
+pub(crate) fn groups(mut candidates: &[Candidate], bytes_max: u64) -> impl Iterator<Item = &[Candidate]> {
     std::iter::from_fn(move || {
         let mut bytes = 0;
         let fits = candidates
@@ -321,7 +332,7 @@ pub(crate) fn groups(mut candidates: &[Candidate]) -> impl Iterator<Item = &[Can
             .take(GROUP_OBJECTS_MAX)
             .take_while(|candidate| {
                 bytes += candidate.object.bytes;
-                bytes <= GROUP_BYTES_MAX
+                bytes <= bytes_max
             })
             .count();
         let (group, rest) = candidates.split_at(fits.max(1).min(candidates.len()));

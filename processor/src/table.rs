@@ -240,9 +240,13 @@ impl Table {
             .iter()
             .map(|(id, version)| Transaction::new_with_last_update(id, *version, Some(now_ms)))
             .collect();
+        // Old logs are upkeep's to remove: a commit would list the log for them, and need the right to delete.
+        let commit = CommitProperties::default()
+            .with_application_transactions(transactions)
+            .with_cleanup_expired_logs(Some(false));
         let mut write = WriteBuilder::new(self.delta.log_store(), Some(snapshot.snapshot().clone()))
             .with_save_mode(mode)
-            .with_commit_properties(CommitProperties::default().with_application_transactions(transactions));
+            .with_commit_properties(commit);
         write = match input {
             Input::Rows(rows) => write.with_input_batches([rows]),
             Input::Plan(rows) => write.with_input_plan(rows.plan).with_session_state(Arc::new(rows.state)),

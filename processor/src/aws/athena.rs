@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::client::{Call, Client, Service};
+use super::access::Service;
+use super::client::{Call, Client};
 use super::error::CallError;
 
 /// Longest wait for one statement; those of this program only define things.

@@ -4,18 +4,16 @@
 //! again, [`TRIES_MAX`] times in all, with growing pauses of random length; a call may so be made twice,
 //! which all calls of this module bear. Redirects are not followed: a signature is for one host.
 
-use std::env;
 use std::time::Duration;
 
-use object_store::RetryConfig;
-use object_store::aws::{AmazonS3Builder, AwsAuthorizer, AwsCredential, AwsCredentialProvider};
+use object_store::aws::AwsAuthorizer;
 use object_store::client::{HttpRequest, HttpRequestBody};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
-use url::{Host, Url};
 
+use super::access::{Access, Service};
 use super::error::{CallError, SetupError, code_and_message};
 
 /// One try, in all.
@@ -24,37 +22,8 @@ pub const TIMEOUT: Duration = Duration::from_secs(10);
 pub const TRIES_MAX: u32 = 4;
 /// The longest pause before the second try; doubled before each further one.
 pub const PAUSE_MS: u64 = 200;
-/// Longest wait for credentials.
-pub const ACCESS_MAX: Duration = Duration::from_secs(10);
 
 const TARGET: HeaderName = HeaderName::from_static("x-amz-target");
-
-/// The services that are called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Service {
-    /// Queues.
-    Sqs,
-    /// Topics.
-    Sns,
-    /// The catalog.
-    Glue,
-    /// Queries.
-    Athena,
-}
-
-impl Service {
-    const ALL: [Self; 4] = [Self::Sqs, Self::Sns, Self::Glue, Self::Athena];
-
-    /// Its name in hosts, signatures and IAM actions.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Sqs => "sqs",
-            Self::Sns => "sns",
-            Self::Glue => "glue",
-            Self::Athena => "athena",
-        }
-    }
-}
 
 /// What is called.
 pub(super) struct Call<'a> {
@@ -74,9 +43,7 @@ pub(super) struct Call<'a> {
 #[derive(Clone, Debug)]
 pub struct Client {
     http: reqwest::Client,
-    credentials: AwsCredentialProvider,
-    region: String,
-    endpoints: Vec<Url>,
+    access: Access,
 }
 
 impl Client {
@@ -85,51 +52,17 @@ impl Client {
     /// # Errors
     /// A variable is missing or wrong.
     pub fn from_env() -> Result<Self, SetupError> {
-        Self::new(|name| env::var(name).ok().filter(|value| !value.is_empty()), AmazonS3Builder::from_env())
+        Self::new(Access::from_env()?)
     }
 
-    /// The same from `variables`, and from a builder that knows where credentials are.
-    fn new(
-        variables: impl Fn(&str) -> Option<String>,
-        credentials: AmazonS3Builder,
-    ) -> Result<Self, SetupError> {
-        let region = variables("AWS_REGION").or_else(|| variables("AWS_DEFAULT_REGION"));
-        let region = region.ok_or(SetupError::Region)?;
-        let allow_http = variables("AWS_ALLOW_HTTP").is_some_and(|value| value == "true");
-        let endpoint = |service: Service| {
-            let own = format!("AWS_ENDPOINT_URL_{}", service.name().to_uppercase());
-            let variable =
-                [own, "AWS_ENDPOINT_URL".to_owned()].into_iter().find(|one| variables(one).is_some());
-            match variable {
-                Some(variable) => {
-                    let url = variables(&variable).unwrap_or_default();
-                    stand_in(variable, &url, allow_http)
-                }
-                None => {
-                    let domain = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
-                    let url = format!("https://{}.{region}.{domain}/", service.name());
-                    Url::parse(&url).map_err(|_| SetupError::Region)
-                }
-            }
-        };
-        let retry = RetryConfig { max_retries: 2, retry_timeout: ACCESS_MAX, ..RetryConfig::default() };
-        // The store is made for its chain of credentials alone; it needs the name of some bucket.
-        let store = credentials.with_bucket_name("none").with_region(&region).with_retry(retry).build();
-        Ok(Self {
-            http: reqwest::Client::builder()
-                .timeout(TIMEOUT)
-                .redirect(Policy::none())
-                .build()
-                .map_err(SetupError::Client)?,
-            credentials: store.map_err(SetupError::Credentials)?.credentials().clone(),
-            endpoints: Service::ALL.into_iter().map(endpoint).collect::<Result<_, _>>()?,
-            region,
-        })
+    fn new(access: Access) -> Result<Self, SetupError> {
+        let http = reqwest::Client::builder().timeout(TIMEOUT).redirect(Policy::none()).build();
+        Ok(Self { http: http.map_err(SetupError::Client)?, access })
     }
 
     /// The region of all calls.
     pub fn region(&self) -> &str {
-        &self.region
+        self.access.region()
     }
 
     /// Makes a call; the answer's body.
@@ -185,20 +118,14 @@ impl Client {
     }
 
     async fn signed(&self, call: &Call<'_>, action: &str) -> Result<reqwest::Request, CallError> {
-        let no_credentials = |why| CallError::no_credentials(action, call.resource, why);
-        let found = tokio::time::timeout(ACCESS_MAX, self.credentials.get_credential()).await;
-        let credential = match found {
-            Ok(Ok(credential)) if fits_a_header(&credential) => credential,
-            Ok(Ok(_)) => return Err(no_credentials(Some("a key has characters that no key has".to_owned()))),
-            Ok(Err(error)) => return Err(no_credentials(Some(error.to_string()))),
-            Err(_) => return Err(no_credentials(None)),
-        };
+        let credential = self.access.credentials().current().await;
+        let credential = credential.map_err(|why| CallError::no_credentials(action, call.resource, why))?;
         let broken = |what: &str| CallError::Answer {
             action: action.to_owned(),
             resource: call.resource.to_owned(),
             what: format!("the request's {what} cannot be written"),
         };
-        let endpoint = &self.endpoints[call.service as usize];
+        let endpoint = self.access.endpoint(call.service);
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(call.content_type));
         headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
@@ -210,7 +137,7 @@ impl Client {
         *unsigned.method_mut() = Method::POST;
         *unsigned.uri_mut() = endpoint.as_str().parse().map_err(|_| broken("URL"))?;
         *unsigned.headers_mut() = headers;
-        AwsAuthorizer::new(&credential, call.service.name(), &self.region).authorize(&mut unsigned, None);
+        AwsAuthorizer::new(&credential, call.service.name(), self.region()).authorize(&mut unsigned, None);
         let mut signed = reqwest::Request::new(Method::POST, endpoint.clone());
         *signed.headers_mut() = std::mem::take(unsigned.headers_mut());
         // It was signed; on the wire it follows from the URL.
@@ -231,44 +158,24 @@ fn can_change(status: StatusCode, code: &str) -> bool {
         )
 }
 
-/// The signer takes this for granted.
-fn fits_a_header(credential: &AwsCredential) -> bool {
-    let visible = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
-    visible(&credential.key_id) && credential.token.as_deref().is_none_or(visible)
-}
-
-/// An endpoint in AWS's place; without encryption only on this machine, unless it is allowed.
-fn stand_in(variable: String, url: &str, allow_http: bool) -> Result<Url, SetupError> {
-    let Some(url) = Url::parse(url).ok().filter(Url::has_host) else {
-        return Err(SetupError::Endpoint { variable });
-    };
-    let here = match url.host() {
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
-    };
-    match url.scheme() {
-        "https" => Ok(url),
-        "http" if here || allow_http => Ok(url),
-        "http" => Err(SetupError::Plain { variable }),
-        _ => Err(SetupError::Endpoint { variable }),
-    }
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-    use std::collections::HashMap;
-
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
     use tokio::task::JoinHandle;
 
+    use super::super::access::tests::access;
     use super::*;
 
     /// A client of a server that gives these answers, a connection each, and hands back the requests.
     pub async fn scripted(answers: &[(u16, &str)]) -> (Client, JoinHandle<Vec<String>>) {
+        let (endpoint, served) = answering(answers).await;
+        (client(&[("AWS_REGION", "eu-west-1"), ("AWS_ENDPOINT_URL", &endpoint)]).unwrap(), served)
+    }
+
+    /// Such a server's URL.
+    pub async fn answering(answers: &[(u16, &str)]) -> (String, JoinHandle<Vec<String>>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}/", listener.local_addr().unwrap());
         let answers: Vec<(u16, String)> = answers.iter().map(|(s, body)| (*s, (*body).to_owned())).collect();
@@ -285,7 +192,7 @@ pub(crate) mod tests {
             }
             requests
         });
-        (client(&[("AWS_REGION", "eu-west-1"), ("AWS_ENDPOINT_URL", &endpoint)]).unwrap(), served)
+        (endpoint, served)
     }
 
     async fn read_request(connection: &mut tokio::net::TcpStream) -> String {
@@ -304,13 +211,7 @@ pub(crate) mod tests {
     }
 
     fn client(variables: &[(&str, &str)]) -> Result<Client, SetupError> {
-        let variables: HashMap<String, String> =
-            variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let credentials = AmazonS3Builder::new()
-            .with_access_key_id("AKID")
-            .with_secret_access_key("secret")
-            .with_token("token");
-        Client::new(|name| variables.get(name).cloned(), credentials)
+        Client::new(access(variables)?)
     }
 
     fn call() -> Call<'static> {
@@ -375,25 +276,5 @@ pub(crate) mod tests {
         let client = client(&[("AWS_REGION", "eu-west-1"), ("AWS_ENDPOINT_URL_GLUE", &endpoint)]).unwrap();
         let error = client.call(&call()).await.unwrap_err();
         assert!(matches!(error, CallError::NoAnswer { .. }), "{error}");
-    }
-
-    #[test]
-    fn what_the_environment_lacks_is_named() {
-        let error = |variables: &[(&str, &str)]| client(variables).unwrap_err().to_string();
-        assert!(error(&[]).contains("AWS_REGION"));
-        let region = ("AWS_REGION", "eu-west-1");
-        assert!(error(&[region, ("AWS_ENDPOINT_URL", "moto")]).starts_with("AWS_ENDPOINT_URL is not"));
-        let plain = ("AWS_ENDPOINT_URL_SQS", "http://10.0.0.1:4566");
-        assert!(error(&[region, plain]).starts_with("AWS_ENDPOINT_URL_SQS is http:// to another machine"));
-        client(&[region, plain, ("AWS_ALLOW_HTTP", "true")]).unwrap();
-    }
-
-    #[test]
-    fn without_a_stand_in_a_service_is_at_its_own_host_in_the_region() {
-        let client = client(&[("AWS_DEFAULT_REGION", "cn-north-1")]).unwrap();
-        assert_eq!(
-            client.endpoints[Service::Athena as usize].as_str(),
-            "https://athena.cn-north-1.amazonaws.com.cn/"
-        );
     }
 }

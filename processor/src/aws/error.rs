@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::client::{ACCESS_MAX, TRIES_MAX};
+use super::client::TRIES_MAX;
 
 /// The environment does not say how to reach AWS; nothing was called.
 #[derive(Debug, thiserror::Error)]
@@ -14,7 +14,7 @@ pub enum SetupError {
     #[error("{variable} is not an http:// or https:// URL")]
     Endpoint {
         /// The environment variable.
-        variable: String,
+        variable: &'static str,
     },
     /// An endpoint would take requests unencrypted over the network.
     #[error(
@@ -22,11 +22,14 @@ pub enum SetupError {
     )]
     Plain {
         /// The environment variable.
-        variable: String,
+        variable: &'static str,
     },
     /// The settings of credentials.
     #[error("AWS credentials: {0}")]
     Credentials(object_store::Error),
+    /// The settings of the bucket.
+    #[error("the bucket's settings in AWS_*: {0}")]
+    Bucket(object_store::Error),
     /// The HTTP client.
     #[error("the client of AWS: {0}")]
     Client(reqwest::Error),
@@ -41,6 +44,25 @@ pub enum SetupError {
     TopicRegion {
         /// The topic.
         arn: String,
+        /// The region of the calls.
+        region: String,
+    },
+}
+
+/// The lake's bucket is not where it was looked for.
+#[derive(Debug, thiserror::Error)]
+pub enum BucketError {
+    /// Nowhere.
+    #[error("there is no bucket {bucket}; create it, or correct --lake")]
+    Missing {
+        /// The bucket.
+        bucket: String,
+    },
+    /// In another region.
+    #[error("the bucket {bucket} is not in {region}; set AWS_REGION to the bucket's region")]
+    Elsewhere {
+        /// The bucket.
+        bucket: String,
         /// The region of the calls.
         region: String,
     },
@@ -126,8 +148,7 @@ impl CallError {
         }
     }
 
-    pub(super) fn no_credentials(action: &str, resource: &str, why: Option<String>) -> Self {
-        let why = why.unwrap_or_else(|| format!("no answer within {} s", ACCESS_MAX.as_secs()));
+    pub(super) fn no_credentials(action: &str, resource: &str, why: String) -> Self {
         Self::Credentials { action: action.to_owned(), resource: resource.to_owned(), why }
     }
 

@@ -4,7 +4,8 @@
 
 use serde_json::{Value, json};
 
-use super::client::{Call, Client, Service};
+use super::access::Service;
+use super::client::{Call, Client};
 use super::error::CallError;
 
 /// Pages of tables that a listing reads; a page has up to a hundred.

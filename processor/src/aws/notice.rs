@@ -4,34 +4,15 @@
 use chrono::DateTime;
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::json;
-use url::Url;
 use url::form_urlencoded::byte_serialize;
 
 use super::error::CallError;
 use super::queue::Queue;
+use super::s3::S3Place;
 use crate::lake::BronzeObject;
 
 /// Messages on their way at once.
 const SENT_AT_ONCE: usize = 16;
-
-/// Where a lake is in S3.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct S3Place {
-    /// The bucket.
-    pub bucket: String,
-    /// What stands before `bronze/` in keys: empty, or ending in `/`.
-    pub prefix: String,
-}
-
-impl S3Place {
-    /// The place of an `s3://bucket/prefix` URL; `None` for another URL.
-    pub fn parse(url: &str) -> Option<Self> {
-        let url = Url::parse(url).ok().filter(|url| url.scheme() == "s3")?;
-        let prefix = url.path().trim_matches('/');
-        let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
-        Some(Self { bucket: url.host_str()?.to_owned(), prefix })
-    }
-}
 
 /// The event that S3 would send for the object. Its key is encoded as S3 does it.
 pub fn created(region: &str, place: &S3Place, object: &BronzeObject) -> String {
@@ -78,7 +59,6 @@ mod tests {
     #[test]
     fn an_event_is_as_s3_writes_it() {
         let place = S3Place::parse("s3://lake/tenant/a").unwrap();
-        assert_eq!(place, S3Place { bucket: "lake".to_owned(), prefix: "tenant/a/".to_owned() });
         let object = BronzeObject {
             key: "bronze/orders/dt=2026-01-01/a b+c.ndjson".to_owned(),
             etag: "\"0123\"".to_owned(),
@@ -109,11 +89,5 @@ mod tests {
         );
         let sent = served.await.unwrap().concat();
         assert!(["bronze/a", "bronze/b"].iter().all(|key| sent.contains(key)), "{sent}");
-    }
-
-    #[test]
-    fn a_folder_is_not_in_s3() {
-        assert_eq!(S3Place::parse("file:///data/lake"), None);
-        assert_eq!(S3Place::parse("s3://lake").unwrap().prefix, "");
     }
 }

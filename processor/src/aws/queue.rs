@@ -3,7 +3,8 @@
 use serde_json::json;
 use url::Url;
 
-use super::client::{Call, Client, Service};
+use super::access::Service;
+use super::client::{Call, Client};
 use super::error::{CallError, SetupError};
 
 /// A queue.

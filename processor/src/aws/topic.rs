@@ -2,7 +2,8 @@
 
 use url::form_urlencoded::Serializer;
 
-use super::client::{Call, Client, Service};
+use super::access::Service;
+use super::client::{Call, Client};
 use super::error::{CallError, SetupError};
 
 /// What SNS takes as a subject.

@@ -17,7 +17,7 @@ use ingot_processor::lake::Lake;
 use serde::Serialize;
 use tracing::warn;
 
-use super::{Usage, WORK_FAILED, contracts, print};
+use super::{Usage, WORK_FAILED, contracts_of, print};
 use crate::cli::{Cli, Place};
 
 /// Who is told of alerts, besides the log.
@@ -30,7 +30,7 @@ pub struct AlertTargets {
     #[arg(long, value_name = "FILE", env = "INGOT_ALERT_WEBHOOK_KEY_FILE", requires = "alert_webhook")]
     alert_webhook_key_file: Option<PathBuf>,
     /// Publish each alert as JSON to this topic of SNS, with the usual AWS_* environment variables
-    #[arg(long, value_name = "ARN", env = "INGOT_ALERT_TOPIC_ARN")]
+    #[arg(long, value_name = "ARN", env = "INGOT_ALERT_TOPIC")]
     alert_topic: Option<String>,
 }
 
@@ -77,7 +77,7 @@ struct Report {
 
 /// `alerts`.
 pub async fn alerts(cli: &Cli, args: &AlertsArgs) -> Result<ExitCode> {
-    let contracts = contracts(&args.place.contracts)?;
+    let contracts = contracts_of(&args.place)?;
     let targets = args.targets.open()?;
     let lake = Lake::open(&args.place.lake)?;
     let Judged { events, untold } = judge(&lake, &contracts, &targets, Utc::now().timestamp_millis()).await?;

@@ -7,12 +7,14 @@ use chrono::Utc;
 use clap::Args;
 use ingot_processor::audit::{self, Balance, Devices, UNPROCESSED_AFTER_S, audit_before, lost_before_ms};
 use ingot_processor::aws::client::Client;
-use ingot_processor::aws::notice::{self, S3Place};
+use ingot_processor::aws::notice;
 use ingot_processor::aws::queue::Queue;
+use ingot_processor::aws::s3::S3Place;
+use ingot_processor::contract::Contract;
 use ingot_processor::lake::Lake;
 use serde::Serialize;
 
-use super::{Usage, WORK_FAILED, contracts, print, superseded};
+use super::{Usage, WORK_FAILED, contracts_of, print, superseded};
 use crate::cli::{Cli, Place};
 
 /// `audit`.
@@ -43,40 +45,58 @@ impl AuditArgs {
                 self.place.lake
             )));
         };
-        let queue = Client::from_env().and_then(|client| Queue::new(client, url));
-        Ok(Some((queue.map_err(|error| Usage(error.to_string()))?, place)))
+        Ok(Some((queue_at(url)?, place)))
     }
 }
 
+/// The queue at the URL.
+pub(super) fn queue_at(url: &str) -> Result<Queue> {
+    let queue = Client::from_env().and_then(|client| Queue::new(client, url));
+    Ok(queue.map_err(|error| Usage(error.to_string()))?)
+}
+
+/// What the audit found.
 #[derive(Serialize)]
-struct Audited {
+pub(super) struct Audited {
     #[serde(flatten)]
-    balance: Balance,
+    pub balance: Balance,
+    /// Objects that were handed on again.
     #[serde(skip_serializing_if = "Option::is_none")]
-    requeued: Option<u64>,
+    pub requeued: Option<u64>,
 }
 
 /// `audit`.
 pub async fn audit(cli: &Cli, args: &AuditArgs) -> Result<ExitCode> {
-    let contracts = contracts(&args.place.contracts)?;
+    let contracts = contracts_of(&args.place)?;
     let queue = args.queue()?;
     let lake = Lake::open(&args.place.lake)?;
-    let before_ms = lost_before_ms(Utc::now().timestamp_millis(), args.unprocessed_after_s);
-    let balance = audit_before(&lake, &contracts, before_ms).await?;
-    let requeued = match args.requeue {
+    let audited = held(&lake, &contracts, args.unprocessed_after_s, args.requeue, queue.as_ref()).await?;
+    print(cli, &audited, || text(&audited))?;
+    Ok(if audited.balance.is_balanced() { ExitCode::SUCCESS } else { ExitCode::from(WORK_FAILED) })
+}
+
+/// Holds the audit, and hands on what the cloud forgot where that is wanted.
+pub(super) async fn held(
+    lake: &Lake,
+    contracts: &[Contract],
+    unprocessed_after_s: u64,
+    requeue: bool,
+    queue: Option<&(Queue, S3Place)>,
+) -> Result<Audited> {
+    let before_ms = lost_before_ms(Utc::now().timestamp_millis(), unprocessed_after_s);
+    let balance = audit_before(lake, contracts, before_ms).await?;
+    let requeued = match requeue {
         false => None,
         true => {
-            let send = async |objects: &[_]| match &queue {
+            let send = async |objects: &[_]| match queue {
                 Some((queue, place)) => Ok(notice::send(queue, place, objects).await?),
                 // The next run finds them by itself.
                 None => Ok::<(), anyhow::Error>(()),
             };
-            Some(audit::requeue(&lake, &contracts, before_ms, send).await?)
+            Some(audit::requeue(lake, contracts, before_ms, send).await?)
         }
     };
-    let audited = Audited { balance, requeued };
-    print(cli, &audited, || text(&audited))?;
-    Ok(if audited.balance.is_balanced() { ExitCode::SUCCESS } else { ExitCode::from(WORK_FAILED) })
+    Ok(Audited { balance, requeued })
 }
 
 fn text(Audited { balance, requeued }: &Audited) -> String {

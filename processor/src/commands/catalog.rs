@@ -11,10 +11,11 @@ use ingot_processor::catalog::entry::Entry;
 use ingot_processor::catalog::sync::{Change, Done, Synced, sync as syncing};
 use ingot_processor::catalog::view::View;
 use ingot_processor::catalog::{Catalog, describe};
+use ingot_processor::contract::Contract;
 use ingot_processor::lake::Lake;
 use serde::Serialize;
 
-use super::{Usage, WORK_FAILED, contracts, print, progress_bar};
+use super::{Usage, WORK_FAILED, contracts_of, print, progress_bar};
 use crate::cli::{Cli, Place};
 
 /// `catalog`.
@@ -53,7 +54,7 @@ struct Sync {
     #[command(flatten)]
     target: Target,
     /// The workgroup of Athena in which views are made; without it, views are left
-    #[arg(long, value_name = "NAME", env = "INGOT_WORKGROUP")]
+    #[arg(long, value_name = "NAME", env = "INGOT_ATHENA_WORKGROUP")]
     workgroup: Option<String>,
     /// Where Athena puts results, where the workgroup does not say so itself
     #[arg(long, value_name = "S3_URL", requires = "workgroup")]
@@ -66,7 +67,7 @@ struct Sync {
 #[derive(Args)]
 struct Target {
     /// The database in Glue's catalog; made where there is none
-    #[arg(long, value_name = "NAME", env = "INGOT_DATABASE")]
+    #[arg(long, value_name = "NAME", env = "INGOT_CATALOG_DATABASE")]
     database: String,
     /// Where Athena finds the lake, if that is not --lake: a copy of it in S3
     #[arg(long, value_name = "S3_URL")]
@@ -76,15 +77,18 @@ struct Target {
 impl Target {
     /// The place that tables are told to be at.
     fn location<'a>(&'a self, lake: &'a str) -> Result<&'a str> {
-        let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-        if self.database.is_empty() || self.database.len() > 255 || !self.database.chars().all(fits) {
-            bail!(Usage(format!(
-                "--database {:?} is not of a-z, 0-9 and _, as Athena wants it",
-                self.database
-            )));
-        }
+        check_name(&self.database)?;
         Ok(self.location.as_deref().unwrap_or(lake))
     }
+}
+
+/// Athena wants names of a-z, 0-9 and _.
+pub(super) fn check_name(database: &str) -> Result<()> {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    if database.is_empty() || database.len() > 255 || !database.chars().all(fits) {
+        bail!(Usage(format!("--database {database:?} is not of a-z, 0-9 and _, as Athena wants it")));
+    }
+    Ok(())
 }
 
 #[derive(Serialize)]
@@ -111,7 +115,7 @@ pub async fn catalog(cli: &Cli, args: &CatalogArgs) -> Result<ExitCode> {
 
 async fn show(cli: &Cli, args: &Show) -> Result<ExitCode> {
     let location = args.target.location(&args.place.lake)?;
-    let contracts = contracts(&args.place.contracts)?;
+    let contracts = contracts_of(&args.place)?;
     let lake = Lake::open(&args.place.lake)?;
     let Catalog { tables, views, absent } =
         describe(&lake, &contracts, &args.target.database, location).await?;
@@ -127,21 +131,40 @@ async fn sync(cli: &Cli, args: &Sync) -> Result<ExitCode> {
             "Athena reads from S3, and the lake is {location}; give --location s3://…, or look at it with `catalog show`"
         )));
     }
-    let contracts = contracts(&args.place.contracts)?;
-    let client = Client::from_env().map_err(|error| Usage(error.to_string()))?;
+    let contracts = contracts_of(&args.place)?;
     let lake = Lake::open(&args.place.lake)?;
-    let catalog = describe(&lake, &contracts, &args.target.database, location).await?;
-    let workgroup =
-        args.workgroup.as_ref().map(|name| Workgroup::new(client.clone(), name, args.output.as_deref()));
-    let database = Database::new(client, &args.target.database);
+    let database = &args.target.database;
+    let workgroup = args.workgroup.as_deref().map(|name| (name, args.output.as_deref()));
     let bar = progress_bar(cli, "syncing", "tables and views")?;
-    bar.set_length((catalog.tables.len() + catalog.views.len()) as u64);
-    let done = |done: usize| bar.set_position(done as u64);
-    let synced = syncing(&catalog, &database, workgroup.as_ref(), args.dry_run, done).await;
+    let synced = synced(&lake, &contracts, location, database, workgroup, args.dry_run, |done, all| {
+        bar.set_length(all);
+        bar.set_position(done);
+    });
+    let synced = synced.await;
     bar.finish_and_clear();
     let report = Report { dry_run: args.dry_run, synced: synced? };
     print(cli, &report, || sync_text(&report))?;
     Ok(if report.synced.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(WORK_FAILED) })
+}
+
+/// Makes the catalog as the lake and its contracts say; `workgroup` is its name and where results go. `progress` is told the
+/// tables and views that are done, and all.
+pub(super) async fn synced(
+    lake: &Lake,
+    contracts: &[Contract],
+    location: &str,
+    database: &str,
+    workgroup: Option<(&str, Option<&str>)>,
+    dry_run: bool,
+    progress: impl Fn(u64, u64),
+) -> Result<Synced> {
+    let client = Client::from_env().map_err(|error| Usage(error.to_string()))?;
+    let catalog = describe(lake, contracts, database, location).await?;
+    let workgroup = workgroup.map(|(name, output)| Workgroup::new(client.clone(), name, output));
+    let database = Database::new(client, database);
+    let all = catalog.tables.len() + catalog.views.len();
+    let done = |done: usize| progress(done as u64, all as u64);
+    Ok(syncing(&catalog, &database, workgroup.as_ref(), dry_run, done).await?)
 }
 
 fn show_text(shown: &Shown) -> String {

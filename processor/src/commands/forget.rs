@@ -38,8 +38,8 @@ pub struct ForgetArgs {
 
 /// `forget`.
 pub async fn forget(cli: &Cli, args: &ForgetArgs) -> Result<ExitCode> {
-    let contracts = contracts_with_key(&args.place)?;
-    let Some(key) = key(&args.place)? else { bail!(Usage(ForgetError::NoKey.to_string())) };
+    let contracts = contracts_with_key(&args.place).await?;
+    let Some(key) = key(&args.place).await? else { bail!(Usage(ForgetError::NoKey.to_string())) };
     let subject = args.subject.as_deref().map(subject).transpose()?;
     if let Some(receipt) = &args.verify {
         return verified(cli, receipt, &key, subject.as_ref());

@@ -42,7 +42,7 @@ pub struct RebuildArgs {
 
 /// `redrive`.
 pub async fn redrive(cli: &Cli, args: &RedriveArgs) -> Result<ExitCode> {
-    let contracts = contracts_with_key(&args.place)?;
+    let contracts = contracts_with_key(&args.place).await?;
     let lake = Lake::open(&args.place.lake)?;
     let which = Which { rule: args.rule.clone(), since_ms: args.since, dataset: args.dataset.clone() };
     let bar = progress_bar(cli, "judging again", "objects")?;
@@ -80,7 +80,7 @@ fn redrive_text(report: &RedriveReport) -> String {
 
 /// `rebuild`.
 pub async fn rebuild(cli: &Cli, args: &RebuildArgs) -> Result<ExitCode> {
-    let contracts = contracts_with_key(&args.place)?;
+    let contracts = contracts_with_key(&args.place).await?;
     let from = Lake::open(&args.place.lake)?;
     let into = Lake::create(&args.into)?;
     let bar = progress_bar(cli, "rebuilding", "objects")?;

@@ -8,7 +8,7 @@ use ingot_processor::lake::Lake;
 use ingot_processor::trace::{self, Cell, Trace, TraceError, TracedObject};
 use serde_json::Value;
 
-use super::{Usage, WORK_FAILED, contracts, print};
+use super::{Usage, WORK_FAILED, contracts_of, print};
 use crate::cli::{Cli, Place};
 
 /// `trace`.
@@ -33,7 +33,7 @@ pub struct TraceArgs {
 
 /// `trace`.
 pub async fn trace(cli: &Cli, args: &TraceArgs) -> Result<ExitCode> {
-    let contracts = contracts(&args.place.contracts)?;
+    let contracts = contracts_of(&args.place)?;
     let cell = Cell {
         gold: args.gold.clone(),
         predicate: args.predicate.clone(),

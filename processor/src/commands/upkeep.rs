@@ -10,7 +10,7 @@ use ingot_processor::lake::Lake;
 use ingot_processor::maintain::{self as maintaining, Line, MaintainSettings, Maintained};
 use serde::Serialize;
 
-use super::{WORK_FAILED, contracts, print, progress_bar};
+use super::{WORK_FAILED, contracts_of, print, progress_bar};
 use crate::cli::{Cli, Place};
 
 /// What is worth compacting.
@@ -72,7 +72,7 @@ struct CompactReport {
 
 /// `compact`.
 pub async fn compact(cli: &Cli, args: &CompactArgs) -> Result<ExitCode> {
-    let contracts = contracts(&args.place.contracts)?;
+    let contracts = contracts_of(&args.place)?;
     let lake = Lake::open(&args.place.lake)?;
     let settings = args.closed.settings();
     let due = compacting::due(&lake, &contracts, settings, Utc::now().timestamp_millis()).await?;
@@ -100,7 +100,7 @@ pub async fn compact(cli: &Cli, args: &CompactArgs) -> Result<ExitCode> {
 
 /// `maintain`.
 pub async fn maintain(cli: &Cli, args: &MaintainArgs) -> Result<ExitCode> {
-    let contracts = contracts(&args.place.contracts)?;
+    let contracts = contracts_of(&args.place)?;
     let lake = Lake::open(&args.place.lake)?;
     let settings = MaintainSettings {
         compact: args.closed.settings(),

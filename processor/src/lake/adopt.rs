@@ -8,16 +8,19 @@ use std::path::Path as FilePath;
 
 use super::{BronzeObject, Lake, LakeError};
 
+const TAKING_OVER: &str = "taking bronze over";
+
 impl Lake {
     /// Whether anything at all is in it.
     pub fn is_empty(&self) -> Result<bool, LakeError> {
-        Ok(self.folder()?.read_dir().is_ok_and(|mut entries| entries.next().is_none()))
+        Ok(self.folder(TAKING_OVER)?.read_dir().is_ok_and(|mut entries| entries.next().is_none()))
     }
 
     /// Takes an object of another lake over, unless it is here already.
     pub fn adopt(&self, from: &Self, object: &BronzeObject) -> Result<(), LakeError> {
         let failed = |source| LakeError::Sync { key: object.key.clone(), source };
-        let (there, here) = (from.folder()?.join(&object.key), self.folder()?.join(&object.key));
+        let (there, here) =
+            (from.folder(TAKING_OVER)?.join(&object.key), self.folder(TAKING_OVER)?.join(&object.key));
         if let Some(folder) = here.parent() {
             std::fs::create_dir_all(folder).map_err(failed)?;
         }
@@ -26,13 +29,6 @@ impl Lake {
             Err(error) if error.kind() == ErrorKind::CrossesDevices => copy(&there, &here).map_err(failed),
             linked => linked.map_err(failed),
         }
-    }
-
-    fn folder(&self) -> Result<&FilePath, LakeError> {
-        self.root.as_deref().ok_or_else(|| LakeError::NotOnDisk {
-            operation: "taking bronze over",
-            url: self.url.to_string(),
-        })
     }
 }
 

@@ -15,7 +15,7 @@ use futures::{Stream, StreamExt, TryStreamExt};
 use object_store::ObjectStoreExt;
 use serde::{Deserialize, Serialize};
 
-use super::{BronzeObject, Lake, LakeError, content_tag, location};
+use super::{BronzeObject, Lake, LakeError, location};
 
 /// Where the notes are, below the lake.
 const NOTES: &str = "retagged";
@@ -36,16 +36,13 @@ impl Lake {
     /// Gives a bronze object other bytes under its key and tag; its size in the store now.
     pub(crate) async fn replace_bronze(&self, object: &BronzeObject, bytes: Bytes) -> Result<u64, LakeError> {
         let key = &object.key;
-        let root = self.root.as_ref().ok_or_else(|| LakeError::NotOnDisk {
-            operation: "rewriting bronze",
-            url: self.url.to_string(),
-        })?;
+        let root = self.folder("rewriting bronze")?;
         let found = self.store.head(&location(key)?).await.map_err(|source| LakeError::Store {
             operation: "looking for",
             key: key.clone(),
             source,
         })?;
-        let tag = content_tag(&found);
+        let tag = self.content_tag(&found);
         let (time, _) = tag.split_once('-').ok_or_else(|| LakeError::Changed { key: key.clone() })?;
         let new_tag = format!("{time}-{:x}", bytes.len());
         if new_tag != object.etag {

@@ -5,7 +5,7 @@ use std::env;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -52,44 +52,104 @@ impl Moto {
     /// A call of a JSON protocol.
     pub fn call(&self, service: &str, target: &str, input: &Value) -> Value {
         let headers = format!("X-Amz-Target: {target}\r\nContent-Type: application/x-amz-json-1.1\r\n");
-        let answer = self.post(service, &headers, &input.to_string());
-        if answer.is_empty() { Value::Null } else { serde_json::from_str(&answer).unwrap() }
+        let answer = self.ask(service, "POST", "/", &headers, input.to_string().as_bytes());
+        if answer.is_empty() { Value::Null } else { serde_json::from_slice(&answer).unwrap() }
     }
 
     /// A call of the query protocol.
     pub fn form(&self, service: &str, form: &str) -> String {
-        self.post(service, "Content-Type: application/x-www-form-urlencoded\r\n", form)
+        let headers = "Content-Type: application/x-www-form-urlencoded\r\n";
+        String::from_utf8(self.ask(service, "POST", "/", headers, form.as_bytes())).unwrap()
     }
 
-    fn post(&self, service: &str, headers: &str, body: &str) -> String {
+    /// A bucket.
+    pub fn bucket(&self, name: &str) {
+        let place = "<LocationConstraint>eu-west-1</LocationConstraint>";
+        let body = format!("<CreateBucketConfiguration>{place}</CreateBucketConfiguration>");
+        self.ask("s3", "PUT", &format!("/{name}"), "", body.as_bytes());
+    }
+
+    /// An object.
+    pub fn put(&self, bucket: &str, key: &str, bytes: &[u8]) {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-~".contains(&byte);
+        let key: String = key
+            .bytes()
+            .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+            .collect();
+        self.ask("s3", "PUT", &format!("/{bucket}/{key}"), "", bytes);
+    }
+
+    /// A request that succeeds; its answer.
+    pub fn ask(&self, service: &str, method: &str, path: &str, headers: &str, body: &[u8]) -> Vec<u8> {
         let mut socket = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         let head = format!(
-            "POST / HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nContent-Length: {}\r\nConnection: close\r\n{headers}\
+            "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nContent-Length: {}\r\nConnection: close\r\n{headers}\
              Authorization: AWS4-HMAC-SHA256 \
              Credential=test/20260101/eu-west-1/{service}/aws4_request, SignedHeaders=host, Signature=0\r\n\r\n",
             self.port,
             body.len()
         );
-        socket.write_all((head + body).as_bytes()).unwrap();
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).unwrap();
-        let (head, answer) = answer.split_once("\r\n\r\n").unwrap();
-        assert!(head.starts_with("HTTP/1.1 200"), "{service}: {head} {answer}");
-        answer.to_owned()
+        socket.write_all(&[head.as_bytes(), body].concat()).unwrap();
+        let mut answer = Vec::new();
+        socket.read_to_end(&mut answer).unwrap();
+        let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap();
+        let head = String::from_utf8_lossy(&answer[..end]).into_owned();
+        let text = String::from_utf8_lossy(&answer[end..]);
+        assert!(head.starts_with("HTTP/1.1 20"), "{service} {method} {path}: {head} {text}");
+        answer.split_off(end + 4)
+    }
+
+    /// From now on signatures and rights are checked, or not.
+    pub fn check_rights(&self, check: bool) {
+        self.ask("s3", "POST", "/moto-api/reset-auth", "", if check { b"0" } else { b"1000000" });
+    }
+
+    /// A user with these rights on everything: the id and the secret of its access key.
+    pub fn user(&self, name: &str, actions: &[&str]) -> [String; 2] {
+        let version = "Version=2010-05-08";
+        self.form("iam", &format!("Action=CreateUser&UserName={name}&{version}"));
+        let policy = serde_json::json!({"Version": "2012-10-17", "Statement": [
+            {"Effect": "Allow", "Action": actions, "Resource": "*"}
+        ]});
+        self.form(
+            "iam",
+            &format!("Action=PutUserPolicy&UserName={name}&PolicyName=p&PolicyDocument={policy}&{version}"),
+        );
+        let made = self.form("iam", &format!("Action=CreateAccessKey&UserName={name}&{version}"));
+        let field = |tag: &str| {
+            let (_, rest) = made.split_once(&format!("<{tag}>")).unwrap();
+            rest.split_once("</").unwrap().0.to_owned()
+        };
+        ["AccessKeyId", "SecretAccessKey"].map(field)
+    }
+
+    /// The processor, about to run against it.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ingot-processor"));
+        command
+            .env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{}", self.port))
+            .env("AWS_REGION", "eu-west-1")
+            .env("AWS_ACCESS_KEY_ID", "test")
+            .env("AWS_SECRET_ACCESS_KEY", "test");
+        command
     }
 
     /// Runs the processor against it: exit code, report and stderr.
     pub fn processor(&self, words: &[&str]) -> (i32, Value, String) {
-        let ran = Command::new(env!("CARGO_BIN_EXE_ingot-processor"))
-            .args(["--format", "json"])
-            .args(words)
-            .env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{}", self.port))
-            .env("AWS_REGION", "eu-west-1")
-            .env("AWS_ACCESS_KEY_ID", "test")
-            .env("AWS_SECRET_ACCESS_KEY", "test")
-            .output()
-            .unwrap();
-        let report = serde_json::from_slice(&ran.stdout).unwrap_or_default();
-        (ran.status.code().unwrap(), report, String::from_utf8_lossy(&ran.stderr).into_owned())
+        ended(&self.command().args(["--format", "json"]).args(words).output().unwrap())
     }
+
+    /// The rows that the lake answers.
+    pub fn rows(&self, lake: &str, sql: &str) -> Vec<Value> {
+        let ran = self.command().args(["--format", "json", "query", "--lake", lake, sql]).output().unwrap();
+        assert!(ran.status.success(), "{sql}: {}", String::from_utf8_lossy(&ran.stderr));
+        let lines = String::from_utf8(ran.stdout).unwrap();
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+/// Exit code, report and stderr of a processor that ended.
+pub fn ended(ran: &Output) -> (i32, Value, String) {
+    let report = serde_json::from_slice(&ran.stdout).unwrap_or_default();
+    (ran.status.code().unwrap(), report, String::from_utf8_lossy(&ran.stderr).into_owned())
 }
