@@ -418,6 +418,29 @@ mod tests {
     }
 
     #[test]
+    fn a_tag_tells_contents_apart_in_each_store() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Lake::open(Url::from_directory_path(dir.path()).unwrap().as_str()).unwrap();
+        let url = Url::parse("memory://lake").unwrap();
+        let bucket = Lake::over(url, Arc::new(object_store::memory::InMemory::new()));
+        let tag = |lake: &Lake, tag: &str| {
+            let (location, last_modified) = (Path::from("bronze/orders/a.csv"), Default::default());
+            lake.content_tag(&ObjectMeta {
+                location,
+                last_modified,
+                size: 0,
+                e_tag: Some(tag.to_owned()),
+                version: None,
+            })
+        };
+        // Inode, time and size; S3's of one part and of three.
+        assert_eq!(tag(&disk, "1f-63d-a"), "63d-a");
+        assert_eq!(tag(&bucket, "\"0123\""), "0123");
+        assert_eq!(tag(&bucket, "\"0123-3\""), "0123-3");
+        assert_ne!(tag(&bucket, "\"4567-3\""), tag(&bucket, "\"0123-3\""));
+    }
+
+    #[test]
     fn a_missing_lake_and_a_wrong_url_say_what_to_do() {
         let missing = Lake::open("file:///nowhere/at/all").unwrap_err().to_string();
         assert!(missing.contains("does not exist; create"), "{missing}");

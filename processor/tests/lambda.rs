@@ -176,6 +176,12 @@ fn what_is_wrong_fails_alone_and_what_nobody_speaks_for_is_let_go() {
     assert_eq!(failed(&answer), ["m0", "m1", "m2", "m3", "m8"], "{answer}");
     assert_eq!(silver(&moto, "good"), (3, 3));
 
+    // What can be read of a damaged file is a row of discard: it is done.
+    let broken = batch(&[created(&["bronze/sensor_readings/dt=2026-01-01/broken.ndjson.gz"]).to_string()]);
+    assert_eq!(failed(&function.invoke(&broken).unwrap()), [""; 0]);
+    let audited = balanced(&moto);
+    assert_eq!((&audited["objects"], &audited["in_flight_objects"]), (&json!(2), &json!(0)), "{audited}");
+
     // Of an invocation without a queue there is nothing to give back but the whole.
     let gone = function.invoke(&created(&["bronze/sensor_readings/dt=2026-01-01/gone.ndjson"])).unwrap_err();
     assert!(
@@ -292,6 +298,25 @@ fn the_events_that_s3_itself_sends_are_understood() {
 }
 
 #[test]
+fn an_object_whose_event_was_lost_is_found_by_the_audit_and_comes_through_the_queue() {
+    let moto = moto();
+    let queue = queue(&moto, "bronze");
+    for key in ODD {
+        put(&moto, key, &readings("d", 5));
+    }
+    let words = ["audit", "--lake", LAKE, "--requeue", "--queue-url", &queue, "--unprocessed-after-s", "0"];
+    let (code, audited, stderr) = moto.processor(&words);
+    assert_eq!((code, &audited["unprocessed_objects"]), (1, &json!(4)), "{stderr} {audited}");
+    assert_eq!(audited["requeued"], 4, "{audited}");
+    let bodies = received(&moto, &queue);
+    assert_eq!(bodies.len(), 4, "{bodies:?}");
+    let function = Function::start(program(&moto));
+    assert_eq!(failed(&function.invoke(&batch(&bodies)).unwrap()), [""; 0]);
+    assert_eq!(silver(&moto, "d"), (5, 5));
+    assert_eq!(balanced(&moto)["objects"], 4);
+}
+
+#[test]
 fn tasks_do_what_the_commands_of_their_names_do() {
     let moto = moto();
     let (bronze, seen) = (queue(&moto, "bronze"), queue(&moto, "seen"));
@@ -330,7 +355,7 @@ fn tasks_do_what_the_commands_of_their_names_do() {
     let maintained = function.invoke(&json!({"task": "maintain"})).unwrap();
     assert!(maintained["done"].is_array(), "{maintained}");
 
-    // An object whose event was lost, an hour ago as far as the audit can see.
+    // An object whose event may yet come is none that was lost.
     put(&moto, "bronze/sensor_readings/dt=2026-01-01/lost.ndjson", &readings("lost", 4));
     let audited = function.invoke(&json!({"task": "audit"})).unwrap();
     assert_eq!((&audited["in_flight_objects"], &audited["requeued"]), (&json!(1), &json!(0)), "{audited}");
