@@ -87,7 +87,8 @@ def main():
         if good and not words.keep:
             shutil.rmtree(dir)
         else:
-            for role, ask in rights.sorted_asks(world.recorder.denied if world.recorder else []):
+            denied = world.recorder.denied if world.recorder else []
+            for role, ask in rights.sorted_asks(denied)[:20]:
                 print(f"denied: {role} may not {ask.action} on {ask.resource}")
             print(f"seed {words.seed}; logs and all else are in {dir}")
     sys.exit(0 if good else 1)

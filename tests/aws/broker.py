@@ -48,7 +48,7 @@ class Broker:
         ports = {"tls_port": self.tls_port, "plain_port": self.plain_port}
         (self.dir / "conf").write_text(SETTINGS.format(user=getpass.getuser(), dir=self.dir, **ports))
         self.part = Part("mosquitto", logs, mosquitto(), "-c", self.dir / "conf")
-        until("Mosquitto accepts", self.accepts, 20)
+        until("Mosquitto accepts", self.accepts)
 
     def accepts(self):
         if self.part.process.poll() is not None:

@@ -58,6 +58,14 @@ class Function:
             self.all.append(Environment(self, len(self.all) + 1, ahead_s))
             return self.all[-1]
 
+    def kill_one_at_work(self):
+        """Whether there was one."""
+        with self.lock:
+            at_work = [busy for busy in self.all if busy not in self.free and busy.is_alive()]
+            if at_work:
+                at_work[0].part.kill()
+            return bool(at_work)
+
     def fails(self, event):
         """The words with which it fails."""
         try:

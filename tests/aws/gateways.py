@@ -3,7 +3,7 @@
 import json
 import subprocess
 
-from parts import Part
+from parts import PATIENCE_S, Part
 from shared.broker import free_port
 
 SETTINGS = """
@@ -11,7 +11,7 @@ name = "{name}"
 drain_ms_max = {drain_ms_max}
 [batch]
 age_ms_max = 250
-frame_bytes_max = 400
+frame_bytes_max = 500
 [spool]
 dir = "{dir}/spool"
 [health]
@@ -81,7 +81,7 @@ class Gateway:
         try:
             part.process.stdin.writelines(lines)
             part.process.stdin.close()
-            part.wait(60, code)
+            part.wait(PATIENCE_S, code)
         finally:
             part.stop()
         return json.loads(part.out.read_text().splitlines()[-1])

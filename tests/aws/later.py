@@ -26,7 +26,7 @@ class Later:
         )
         assert done.returncode == 0, done.stderr
         world.put({"bronze/returns/dt=2026-11-02/again.ndjson": returns(9, "2026-11-02", 6)})
-        self.road.ingest.settle(30)
+        self.road.ingest.settle()
         self.tell("a person is forgotten, and stays so")
 
     def upkeep(self):

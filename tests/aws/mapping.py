@@ -100,9 +100,9 @@ class Mapping:
             "awsRegion": REGION,
         }
 
-    def settle(self, seconds):
+    def settle(self):
         """Until the queue is empty: all is processed, or given up to the dead letters."""
-        until(f"{self.queue_url} is empty", self.is_empty, seconds)
+        until(f"{self.queue_url} is empty", self.is_empty)
 
     def is_empty(self):
         if self.error:

@@ -5,6 +5,9 @@ import subprocess
 import time
 
 
+PATIENCE_S = 300  # on a machine that has much else to do
+
+
 class Part:
     def __init__(self, name, logs, *command, env=None, stdin=subprocess.DEVNULL):
         self.name, self.log, self.out = name, logs / f"{name}.log", logs / f"{name}.out"
@@ -38,11 +41,11 @@ class Part:
         return self.log.read_text(errors="replace")[-2000:]
 
 
-def until(what, done, seconds, every=0.1):
+def until(what, done, seconds=PATIENCE_S):
     """Waits for `done()` to be true, and returns it; `what` names it where that takes too long."""
     end = time.monotonic() + seconds
     while not (found := done()):
         if time.monotonic() > end:
             raise AssertionError(f"after {seconds} s: not {what}")
-        time.sleep(every)
+        time.sleep(0.1)
     return found

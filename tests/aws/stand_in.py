@@ -18,7 +18,7 @@ class StandIn:
         self.port = free_port()
         server = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", self.port]
         self.part = Part("moto", logs, *server)
-        until("moto accepts", self.accepts, 60)
+        until("moto accepts", self.accepts)
 
     def accepts(self):
         if self.part.process.poll() is not None:
