@@ -103,23 +103,32 @@ pub enum AuditError {
 
 /// Balances the lake over all of its objects, as of now.
 pub async fn audit(lake: &Lake, contracts: &[Contract]) -> Result<Balance, AuditError> {
-    audit_before(lake, contracts, lost_before_ms(Utc::now().timestamp_millis(), UNPROCESSED_AFTER_S)).await
+    let lost_before_ms = lost_before_ms(Utc::now().timestamp_millis(), UNPROCESSED_AFTER_S);
+    audit_before(lake, contracts, lost_before_ms, |_, _| {}).await
 }
 
 /// Balances the lake. An object that is not processed and was written before `lost_before_ms`
-/// (milliseconds since 1970-01-01 UTC) is a finding; a younger one is in flight.
+/// (milliseconds since 1970-01-01 UTC) is a finding; a younger one is in flight. `progress` is told the steps done
+/// and all of them.
 pub async fn audit_before(
     lake: &Lake,
     contracts: &[Contract],
     lost_before_ms: i64,
+    progress: impl Fn(u64, u64),
 ) -> Result<Balance, AuditError> {
     let mut balance = Balance::default();
+    let steps = 4 + contracts.len() as u64;
+    progress(0, steps);
     let books = Books::open(lake, contracts).await?;
     objects::balance(&mut balance, &books).await?;
+    progress(1, steps);
     batches::balance(&mut balance, &books).await?;
+    progress(2, steps);
     listing::balance(&mut balance, &books, lost_before_ms).await?;
+    progress(3, steps);
     devices::balance(&mut balance, &books, contracts).await?;
-    for contract in contracts {
+    for (done, contract) in (4..).zip(contracts) {
+        progress(done, steps);
         if let Some(shown) = latest::compare(lake, contract).await? {
             balance.superseded += shown.versions - shown.silver;
             balance.silver -= shown.versions - shown.silver;

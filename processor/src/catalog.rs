@@ -1,12 +1,14 @@
 //! What Athena sees: the lake's tables in Glue's catalog, and views to explore them.
 //!
-//! [`describe`] says from the lake and its contracts what the catalog should have: [`entry`] is one table, with
-//! comments, units and marks of personal data from the contract, [`view`] the views. [`sync`] makes it so.
+//! [`describe`] says from the lake and its contracts what the catalog should have: [`entry`] is one table and
+//! [`column`] one of its columns, with comments, units and marks of personal data from the contract, [`view`] the views. [`sync`] makes it so.
 //! Athena reads Delta's log itself, so there are no partitions to register and no crawler; columns are kept in step
 //! all the same, as Lake Formation's grants and people's eyes go by them. A table that the lake does not have yet
 //! is named and left out.
 
+pub mod column;
 mod comment;
+mod difference;
 pub mod entry;
 pub mod sync;
 pub mod view;

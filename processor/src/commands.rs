@@ -38,6 +38,7 @@ use key::contracts_with_key;
 
 const WORK_FAILED: u8 = 1;
 const USAGE: u8 = 2;
+const SPINNER_TICK: Duration = Duration::from_millis(100);
 
 /// Logs go to stderr, in JSON where the summary is.
 pub fn start_log(cli: &Cli) {
@@ -178,6 +179,16 @@ fn progress_bar(cli: &Cli, doing: &str, what: &str) -> Result<ProgressBar> {
             .context("the progress bar's template")?,
     );
     Ok(bar)
+}
+
+/// A spinner on stderr for work of which nobody knows how long it takes; none where the summary is JSON.
+fn spinner(cli: &Cli, doing: &'static str) -> ProgressBar {
+    if cli.format == Format::Json {
+        return ProgressBar::hidden();
+    }
+    let spinner = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_message(doing);
+    spinner.enable_steady_tick(SPINNER_TICK);
+    spinner
 }
 
 fn print<T: Serialize>(cli: &Cli, value: &T, text: impl FnOnce() -> String) -> Result<()> {

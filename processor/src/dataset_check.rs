@@ -1,13 +1,15 @@
-//! Checks of a dataset, held after its rows have landed: over what a run brought, over days, over all.
+//! Checks of a dataset, held after its rows have landed: over what came since they were last held, over days, over
+//! all.
 //!
 //! Each gives a [`CheckResult`], which the run reports and the table `checks` keeps: a check of severity
 //! `warn` tells, one of severity `fail` makes the run fail. Nothing is taken back: the rows are where they
-//! are. A check's SQL reads the tables that [`window`] gives it, in bounded memory.
+//! are. A check's SQL reads the tables that [`window`] gives it, in bounded memory; [`brought`] says what is new to it.
 
+mod brought;
 pub mod record;
 mod window;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
 use datafusion::arrow::array::{Array, AsArray};
 use datafusion::arrow::compute::cast;
@@ -19,8 +21,11 @@ use serde::Serialize;
 
 use crate::contract::{CheckWindow, Contract, DatasetCheck, Severity};
 use crate::lake::Lake;
-use crate::ledger::Batch;
-use crate::table::{CommitError, TableError};
+use crate::ledger::LedgerError;
+use crate::silver;
+use crate::table::{CONFLICTS_MAX, CommitError, Table, TableError, after_conflict};
+
+use brought::{Brought, Seen};
 
 /// Subjects that a result names; the rest is counted.
 pub const SUBJECTS_NAMED_MAX: usize = 10;
@@ -65,23 +70,15 @@ impl CheckResult {
     }
 }
 
-/// What a run brought to one dataset.
-#[derive(Debug, Default)]
-pub struct Brought {
-    /// The objects, by key and tag.
-    pub objects: HashSet<(String, String)>,
-    /// Their batches, each with its object's key, in the order of the object.
-    pub batches: Vec<(String, Batch)>,
-    /// The days of silver that changed; `None` if that is not known.
-    pub days: Option<BTreeSet<String>>,
-}
-
 /// The checks could not be held.
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetCheckError {
     /// A table failed.
     #[error(transparent)]
     Commit(#[from] CommitError),
+    /// What came could not be read from the ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
     /// The windows could not be set up, or the results not be read.
     #[error("holding the dataset's checks: {0}")]
     Query(#[from] DataFusionError),
@@ -93,35 +90,67 @@ impl From<TableError> for DatasetCheckError {
     }
 }
 
-/// Holds the contract's dataset checks and writes the results down. A run that brought nothing holds those
-/// of the newest day alone, and writes down what has changed.
+/// Holds the contract's dataset checks over what the ledger has and they have not seen, and writes the results down,
+/// once, however many processors hold them. Where nothing came, those of the newest day alone are held, and
+/// what has changed is written down. `ledger` must be older than silver: what it has is there.
 pub async fn hold(
     lake: &Lake,
     contract: &Contract,
+    ledger: &Table,
+    now_ms: i64,
+) -> Result<Vec<CheckResult>, DatasetCheckError> {
+    if contract.dataset_checks.is_empty() {
+        return Ok(Vec::new());
+    }
+    for conflicts in 0..CONFLICTS_MAX {
+        let Some(silver) = Table::open(lake, &silver::path(&contract.dataset)).await? else {
+            return Ok(Vec::new());
+        };
+        let mut record = record::open(lake).await?;
+        let seen = Seen::by(&record, contract).await?;
+        let now = seen.and(ledger, &silver);
+        let brought = Brought::since(seen, contract, ledger, &silver, now_ms).await?;
+        let results = judge_all(lake, contract, &silver, &record, &brought, now_ms).await?;
+        let is_idle = brought.objects.is_empty();
+        let news =
+            if is_idle { record::changed(&record, contract, &results).await? } else { results.clone() };
+        if news.is_empty() && !seen.is_far_behind(now) {
+            return Ok(results);
+        }
+        match record.append(record::rows(&news)?, &now.transactions(contract)).await {
+            Ok(()) => return Ok(results),
+            // Another processor held them in this moment.
+            Err(CommitError::Conflict { .. }) => after_conflict(conflicts).await,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(CommitError::Conflict { table: record::PATH.to_owned() }.into())
+}
+
+async fn judge_all(
+    lake: &Lake,
+    contract: &Contract,
+    silver: &Table,
+    record: &Table,
     brought: &Brought,
     now_ms: i64,
 ) -> Result<Vec<CheckResult>, DatasetCheckError> {
     let is_idle = brought.objects.is_empty();
-    let due = |check: &&DatasetCheck| !is_idle || check.window == CheckWindow::Newest;
-    let checks: Vec<&DatasetCheck> = contract.dataset_checks.iter().filter(due).collect();
-    if checks.is_empty() {
-        return Ok(Vec::new());
-    }
-    let Some(tables) = window::Tables::open(lake, contract).await? else { return Ok(Vec::new()) };
+    let tables = window::Tables::open(lake, contract, silver).await?;
     let mut results = Vec::new();
     for kind in [CheckWindow::Run, CheckWindow::Day, CheckWindow::All, CheckWindow::Newest] {
-        let checks: Vec<&&DatasetCheck> = checks.iter().filter(|check| check.window == kind).collect();
+        let is_due =
+            |check: &&DatasetCheck| check.window == kind && (!is_idle || kind == CheckWindow::Newest);
+        let checks: Vec<&DatasetCheck> = contract.dataset_checks.iter().filter(is_due).collect();
         if checks.is_empty() {
             continue;
         }
-        for (name, session) in tables.windows(lake, kind, brought, now_ms).await? {
+        for (name, session) in tables.windows(record, kind, brought, now_ms).await? {
             for check in &checks {
                 results.push(judge(&session, contract, check, &name, now_ms).await);
             }
         }
     }
-    let news = if is_idle { record::changed(lake, contract, &results).await? } else { results.clone() };
-    record::write(lake, &news).await?;
     Ok(results)
 }
 

@@ -159,6 +159,11 @@ impl BronzeObject {
     pub fn id_of(key: &str, etag: &str) -> String {
         format!("{key}@{etag}")
     }
+
+    /// The key and the tag in an identity; `None` if it is none.
+    pub fn parts_of(id: &str) -> Option<(&str, &str)> {
+        id.rsplit_once('@')
+    }
 }
 
 impl Lake {

@@ -10,12 +10,12 @@ use datafusion::arrow::datatypes::{DataType, Int64Type, Schema, SchemaRef};
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::{DataFusionError, ScalarValue};
-use datafusion::logical_expr::{col, lit};
+use datafusion::logical_expr::{JoinType, col, lit};
 use serde::{Deserialize, Serialize};
 
 use crate::column::{number, text, utc};
 use crate::decode::FrameHeader;
-use crate::lake::Lake;
+use crate::lake::{BronzeObject, Lake};
 use crate::session;
 use crate::table::{Table, TableError};
 
@@ -203,6 +203,33 @@ pub async fn processed_of(
 pub async fn entries_of(ledger: &Table, keys: &BTreeSet<&str>) -> Result<Vec<Entry>, LedgerError> {
     let these = col("bronze_key").in_list(keys.iter().map(|key| lit(*key)).collect(), false);
     let rows = session::context().read_table(ledger.provider().await?)?.filter(these)?.collect().await?;
+    read_entries(rows)
+}
+
+/// The dataset's entries of the objects with these ids, by key.
+pub async fn entries_with(
+    ledger: &Table,
+    dataset: &str,
+    ids: &BTreeSet<String>,
+) -> Result<Vec<Entry>, LedgerError> {
+    let (mut keys, mut etags) = (Vec::new(), Vec::new());
+    for (key, etag) in ids.iter().filter_map(|id| BronzeObject::parts_of(id)) {
+        keys.push(key);
+        etags.push(etag);
+    }
+    let (Some(first), Some(last)) = (keys.iter().min(), keys.iter().max()) else { return Ok(Vec::new()) };
+    let near = col("dataset").eq(lit(dataset)).and(col("bronze_key").between(lit(*first), lit(*last)));
+    let wanted = Schema::new(vec![text("wanted_key"), text("wanted_etag")]);
+    let columns: Vec<ArrayRef> = vec![Arc::new(StringArray::from(keys)), Arc::new(StringArray::from(etags))];
+    let wanted = RecordBatch::try_new(Arc::new(wanted), columns).map_err(DataFusionError::from)?;
+    let context = session::context();
+    let these = [col("bronze_key").eq(col("wanted_key")), col("bronze_etag").eq(col("wanted_etag"))];
+    let rows = context
+        .read_table(ledger.provider().await?)?
+        .filter(near)?
+        .join_on(context.read_batch(wanted)?, JoinType::LeftSemi, these)?
+        .collect()
+        .await?;
     read_entries(rows)
 }
 

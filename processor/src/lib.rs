@@ -5,7 +5,7 @@
 //! [`redact`] removes personal data ([`examine`] is these four in order); [`silver`] promotes each row
 //! once ([`latest`] for datasets of which the latest version counts), [`quarantine`] holds objects that are set aside whole, [`discard`] keeps the others with the reason, [`ledger`] accounts for the object
 //! ([`promote`] is these three in order), [`gold`] sums silver up,
-//! [`dataset_check`] judges what has landed. [`run`] does it for all that is
+//! [`dataset_check`] judges what has landed ([`settle`] is these two). [`run`] does it for all that is
 //! pending, [`compact`] and [`maintain`] keep the lake quick, [`alert`] tells what is wrong, [`audit`] proves the result, [`query`] asks it, and [`land`] fills bronze from MQTT.
 //! [`lambda`] does the same by events, as a function of AWS Lambda.
 //!
@@ -63,6 +63,7 @@ pub mod report;
 pub mod retention;
 pub mod run;
 pub mod session;
+pub mod settle;
 pub mod silver;
 pub mod table;
 pub mod trace;

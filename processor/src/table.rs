@@ -5,13 +5,14 @@
 //! there, and decide anew. Two things of delta-rs are never called: `optimize` (two concurrent runs
 //! duplicate every row) and an overwrite or delete without a predicate.
 
+mod changes;
 mod erase;
 mod files;
 mod log;
 mod transactions;
 mod vacuum;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -264,31 +265,6 @@ impl Table {
             }) => Err(CommitError::Conflict { table: self.path.clone() }),
             Err(error) => Err(failed("writing", &self.path)(error).into()),
         }
-    }
-
-    /// The values of the partition column `dt` whose rows changed after version `after`, or `None`
-    /// where the log no longer reaches back that far. Compaction changes no rows.
-    pub async fn dts_changed_since(&self, after: u64) -> Result<Option<BTreeSet<String>>, TableError> {
-        let log = self.delta.log_store();
-        let mut dts = BTreeSet::new();
-        for version in after + 1..=self.version() {
-            let entry =
-                log.read_commit_entry(version).await.map_err(failed("reading the log of", &self.path))?;
-            let Some(entry) = entry else { return Ok(None) };
-            if transactions::carries(&entry, COMPACTED) {
-                continue;
-            }
-            for line in entry.split(|byte| *byte == b'\n') {
-                let Ok(action) = serde_json::from_slice::<serde_json::Value>(line) else { continue };
-                let file = action.get("add").or_else(|| action.get("remove"));
-                match file.and_then(|file| file.pointer("/partitionValues/dt")).and_then(|dt| dt.as_str()) {
-                    Some(dt) => dts.insert(dt.to_owned()),
-                    None if file.is_some() => return Ok(None),
-                    None => continue,
-                };
-            }
-        }
-        Ok(Some(dts))
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use datafusion::arrow::datatypes::Schema;
 
-use super::entry::{Column, hive_type};
+use super::column::{Column, hive_type};
 use crate::contract::{Column as ContractColumn, Contract, Redact};
 use crate::origin::ColumnOrigin;
 

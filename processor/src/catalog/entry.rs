@@ -6,14 +6,13 @@
 use std::collections::BTreeMap;
 
 use datafusion::arrow::array::{Array, AsArray};
-use datafusion::arrow::datatypes::DataType;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
+use super::column::{Column, one_line};
+use super::difference::changes;
 use crate::contract::{Contract, GoldQuery};
 
-/// Glue's limit of a comment.
-const COMMENT_CHARS_MAX: usize = 255;
 /// Glue's limit of a description.
 const DESCRIPTION_CHARS_MAX: usize = 2_048;
 /// The parameter that says that a table is Ingot's, and what it is in the lake.
@@ -38,23 +37,6 @@ pub struct Entry {
     pub parameters: BTreeMap<String, String>,
 }
 
-/// A column as it should be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Column {
-    /// Its name.
-    pub name: String,
-    /// Its type in Hive's words.
-    pub hive_type: String,
-    /// For people.
-    pub comment: String,
-    /// The unit of its values.
-    pub unit: Option<String>,
-    /// Whether it holds, or is made of, personal data.
-    pub personal: bool,
-    /// What became of the personal data: `mask`, `drop`, `pseudonym` or `scan`.
-    pub redact: Option<&'static str>,
-}
-
 /// What a table of this name in the catalog is, if it is not the wanted one.
 #[derive(Debug, thiserror::Error)]
 #[error(
@@ -63,36 +45,6 @@ pub struct Column {
 pub struct NotOurs {
     name: String,
     what: String,
-}
-
-impl Column {
-    pub(super) fn plain(name: &str, hive_type: String, comment: &str) -> Self {
-        let (name, comment) = (name.to_owned(), comment.to_owned());
-        Self { name, hive_type, comment, unit: None, personal: false, redact: None }
-    }
-
-    fn json(&self) -> Value {
-        let comment = match &self.unit {
-            Some(unit) => format!("{} [{unit}]", self.comment),
-            None => self.comment.clone(),
-        };
-        let mut parameters = Map::new();
-        if let Some(unit) = &self.unit {
-            parameters.insert("ingot.unit".to_owned(), unit.as_str().into());
-        }
-        if self.personal {
-            parameters.insert("ingot.pii".to_owned(), "true".into());
-        }
-        if let Some(redact) = self.redact {
-            parameters.insert("ingot.redact".to_owned(), redact.into());
-        }
-        json!({
-            "Name": self.name.to_lowercase(),
-            "Type": self.hive_type,
-            "Comment": one_line(&comment, COMMENT_CHARS_MAX),
-            "Parameters": parameters,
-        })
-    }
 }
 
 impl Entry {
@@ -247,98 +199,11 @@ pub(super) fn units(contract: &Contract) -> BTreeMap<String, BTreeMap<String, St
     units
 }
 
-/// A type in Hive's words, as Glue and Athena know them.
-pub(super) fn hive_type(data_type: &DataType) -> String {
-    match data_type {
-        DataType::Boolean => "boolean".to_owned(),
-        DataType::Int8 => "tinyint".to_owned(),
-        DataType::Int16 => "smallint".to_owned(),
-        DataType::Int32 => "int".to_owned(),
-        DataType::Int64 => "bigint".to_owned(),
-        DataType::Float32 => "float".to_owned(),
-        DataType::Float64 => "double".to_owned(),
-        DataType::Decimal128(precision, scale) => format!("decimal({precision},{scale})"),
-        DataType::Date32 => "date".to_owned(),
-        DataType::Timestamp(..) => "timestamp".to_owned(),
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => "binary".to_owned(),
-        DataType::List(item) | DataType::LargeList(item) => format!("array<{}>", hive_type(item.data_type())),
-        // All that Delta has besides is text.
-        _ => "string".to_owned(),
-    }
-}
-
-/// In words, what of `wanted` is not so in `found`.
-fn changes(wanted: &Value, found: &Value) -> Vec<String> {
-    let mut changes = Vec::new();
-    let columns = |table: &Value| -> Vec<Value> {
-        table["StorageDescriptor"]["Columns"].as_array().cloned().unwrap_or_default()
-    };
-    let (ours, theirs) = (columns(wanted), columns(found));
-    for column in &ours {
-        let name = column["Name"].as_str().unwrap_or_default();
-        match theirs.iter().find(|there| there["Name"] == column["Name"]) {
-            None => changes.push(format!("column {name} is added")),
-            Some(there) if there["Type"] != column["Type"] => {
-                changes.push(format!("column {name} becomes {}", column["Type"].as_str().unwrap_or_default()))
-            }
-            Some(there) if !same(&there["Comment"], &column["Comment"]) => {
-                changes.push(format!("the comment of {name}"));
-            }
-            Some(there) if !same(&there["Parameters"], &column["Parameters"]) => {
-                changes.push(format!("the marks of {name}"));
-            }
-            Some(_) => {}
-        }
-    }
-    let gone = theirs.iter().filter(|there| !ours.iter().any(|column| column["Name"] == there["Name"]));
-    changes
-        .extend(gone.map(|there| format!("column {} is gone", there["Name"].as_str().unwrap_or_default())));
-    let order = |columns: &[Value]| columns.iter().map(|column| column["Name"].clone()).collect::<Vec<_>>();
-    if changes.is_empty() && order(&ours) != order(&theirs) {
-        changes.push("the order of columns".to_owned());
-    }
-    for (what, path) in [
-        ("the description", "/Description"),
-        ("the kind of table", "/TableType"),
-        ("the parameters", "/Parameters"),
-        ("the partition keys", "/PartitionKeys"),
-        ("the location", "/StorageDescriptor/Location"),
-        ("the format", "/StorageDescriptor/InputFormat"),
-        ("the format", "/StorageDescriptor/OutputFormat"),
-        ("the format", "/StorageDescriptor/SerdeInfo/SerializationLibrary"),
-        ("the format", "/StorageDescriptor/SerdeInfo/Parameters"),
-    ] {
-        let at = |table: &Value| table.pointer(path).cloned().unwrap_or(Value::Null);
-        if !same(&at(wanted), &at(found)) && changes.last().is_none_or(|last| last != what) {
-            changes.push(what.to_owned());
-        }
-    }
-    changes
-}
-
-/// Equal, where nothing is as good as empty.
-fn same(one: &Value, other: &Value) -> bool {
-    let is_empty = |value: &Value| match value {
-        Value::Null => true,
-        Value::String(text) => text.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        Value::Object(fields) => fields.is_empty(),
-        _ => false,
-    };
-    one == other || (is_empty(one) && is_empty(other))
-}
-
 fn described(name: &str, description: &str) -> String {
     match (name.is_empty(), description.is_empty()) {
         (false, false) => format!("{name}: {description}"),
         _ => format!("{name}{description}"),
     }
-}
-
-/// Glue takes one line of bounded length.
-fn one_line(text: &str, chars_max: usize) -> String {
-    let plain = |c: char| if c.is_control() { ' ' } else { c };
-    text.trim().chars().map(plain).take(chars_max).collect()
 }
 
 #[cfg(test)]
@@ -418,11 +283,5 @@ mod tests {
         assert!(entry.update_of(&view).is_err());
         let at_the_place = json!({"StorageDescriptor": {"Location": "s3://lake/a/silver/orders"}});
         assert!(entry.update_of(&at_the_place).unwrap().is_some());
-    }
-
-    #[test]
-    fn long_and_broken_texts_are_cut_to_what_glue_takes() {
-        assert_eq!(one_line(" a\nb ", 255), "a b");
-        assert_eq!(one_line(&"ä".repeat(300), COMMENT_CHARS_MAX).chars().count(), COMMENT_CHARS_MAX);
     }
 }

@@ -17,7 +17,7 @@ use ingot_processor::lake::Lake;
 use serde::Serialize;
 use tracing::warn;
 
-use super::{Usage, WORK_FAILED, contracts_of, print};
+use super::{Usage, WORK_FAILED, contracts_of, print, spinner};
 use crate::cli::{Cli, Place};
 
 /// Who is told of alerts, besides the log.
@@ -80,7 +80,10 @@ pub async fn alerts(cli: &Cli, args: &AlertsArgs) -> Result<ExitCode> {
     let contracts = contracts_of(&args.place)?;
     let targets = args.targets.open()?;
     let lake = Lake::open(&args.place.lake)?;
-    let Judged { events, untold } = judge(&lake, &contracts, &targets, Utc::now().timestamp_millis()).await?;
+    let spinner = spinner(cli, "judging");
+    let judged = judge(&lake, &contracts, &targets, Utc::now().timestamp_millis()).await;
+    spinner.finish_and_clear();
+    let Judged { events, untold } = judged?;
     let open: Vec<Open> = Store::new(&lake).load().await?.open.into_values().collect();
     let report = Report { open, events, untold };
     print(cli, &report, || text(&report))?;

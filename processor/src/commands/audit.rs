@@ -14,7 +14,7 @@ use ingot_processor::contract::Contract;
 use ingot_processor::lake::Lake;
 use serde::Serialize;
 
-use super::{Usage, WORK_FAILED, contracts_of, print, superseded};
+use super::{Usage, WORK_FAILED, contracts_of, print, progress_bar, superseded};
 use crate::cli::{Cli, Place};
 
 /// `audit`.
@@ -70,7 +70,15 @@ pub async fn audit(cli: &Cli, args: &AuditArgs) -> Result<ExitCode> {
     let contracts = contracts_of(&args.place)?;
     let queue = args.queue()?;
     let lake = Lake::open(&args.place.lake)?;
-    let audited = held(&lake, &contracts, args.unprocessed_after_s, args.requeue, queue.as_ref()).await?;
+    let bar = progress_bar(cli, "auditing", "steps")?;
+    let audited =
+        held(&lake, &contracts, args.unprocessed_after_s, args.requeue, queue.as_ref(), |done, steps| {
+            bar.set_length(steps);
+            bar.set_position(done);
+        })
+        .await;
+    bar.finish_and_clear();
+    let audited = audited?;
     print(cli, &audited, || text(&audited))?;
     Ok(if audited.balance.is_balanced() { ExitCode::SUCCESS } else { ExitCode::from(WORK_FAILED) })
 }
@@ -82,9 +90,10 @@ pub(super) async fn held(
     unprocessed_after_s: u64,
     requeue: bool,
     queue: Option<&(Queue, S3Place)>,
+    progress: impl Fn(u64, u64),
 ) -> Result<Audited> {
     let before_ms = lost_before_ms(Utc::now().timestamp_millis(), unprocessed_after_s);
-    let balance = audit_before(lake, contracts, before_ms).await?;
+    let balance = audit_before(lake, contracts, before_ms, progress).await?;
     let requeued = match requeue {
         false => None,
         true => {

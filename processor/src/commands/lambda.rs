@@ -17,7 +17,7 @@ use ingot_processor::audit::UNPROCESSED_AFTER_S;
 use ingot_processor::aws::queue::Queue;
 use ingot_processor::aws::s3::S3Place;
 use ingot_processor::contract::Contract;
-use ingot_processor::gold::{self, Refreshed};
+use ingot_processor::emf;
 use ingot_processor::lake::Lake;
 use ingot_processor::lambda::batch::{answer, take, take_created};
 use ingot_processor::lambda::event::{Event, Task, parse};
@@ -25,7 +25,7 @@ use ingot_processor::lambda::ingest::Bounds;
 use ingot_processor::lambda::runtime::{API_VARIABLE, Invocation, RuntimeApi, serve};
 use ingot_processor::maintain::{self, MaintainSettings};
 use ingot_processor::run::RunReport;
-use ingot_processor::{emf, latest};
+use ingot_processor::settle::{Settled, settle};
 use serde::Serialize;
 use serde_json::{Value, to_value};
 use tracing::{info, warn};
@@ -145,35 +145,24 @@ impl Function {
         }
     }
 
+    /// Checks that fail are the answer's and the alerts'; the invocation fails where something could not be done.
     async fn gold(&self) -> Result<Value> {
-        #[derive(Default, Serialize)]
+        #[derive(Serialize)]
         struct Report {
-            gold: Vec<Refreshed>,
-            failed: BTreeMap<String, String>,
+            #[serde(flatten)]
+            settled: Settled,
             events: Vec<AlertEvent>,
             untold: Vec<String>,
         }
-        let mut report = Report::default();
+        let mut settled = Settled::default();
         for contract in &self.contracts {
-            let dataset = &contract.dataset;
-            if !contract.latest_by.is_empty()
-                && let Err(error) = latest::refresh(&self.lake, contract).await
-            {
-                report.failed.insert(format!("silver of {dataset}"), error.to_string());
-            }
-            match gold::refresh(&self.lake, contract).await {
-                Ok(refreshed) => report.gold.extend(refreshed),
-                Err(error) => {
-                    report.failed.insert(format!("gold of {dataset}"), error.to_string());
-                }
-            }
+            settled.add(settle(&self.lake, contract, Utc::now().timestamp_millis()).await?);
         }
         let now_ms = Utc::now().timestamp_millis();
         let Judged { events, untold } = judge(&self.lake, &self.contracts, &self.targets, now_ms).await?;
-        (report.events, report.untold) = (events, untold);
-        match failure(&report.failed) {
+        match failure(&settled.failed) {
             Some(failure) => Err(failure),
-            None => Ok(to_value(&report)?),
+            None => Ok(to_value(&Report { settled, events, untold })?),
         }
     }
 
@@ -193,7 +182,8 @@ impl Function {
         let Some(queue) = &self.queue else {
             bail!("the audit hands forgotten objects to a queue: set INGOT_QUEUE_URL");
         };
-        let audited = held(&self.lake, &self.contracts, UNPROCESSED_AFTER_S, true, Some(queue)).await?;
+        let audited =
+            held(&self.lake, &self.contracts, UNPROCESSED_AFTER_S, true, Some(queue), |_, _| {}).await?;
         let (findings, requeued) = (audited.balance.findings_count, audited.requeued.unwrap_or_default());
         emit([emf::of_audit(findings, requeued, Utc::now().timestamp_millis())])?;
         Ok(to_value(&audited)?)

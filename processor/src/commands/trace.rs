@@ -8,7 +8,7 @@ use ingot_processor::lake::Lake;
 use ingot_processor::trace::{self, Cell, Trace, TraceError, TracedObject};
 use serde_json::Value;
 
-use super::{Usage, WORK_FAILED, contracts_of, print};
+use super::{Usage, WORK_FAILED, contracts_of, print, spinner};
 use crate::cli::{Cli, Place};
 
 /// `trace`.
@@ -40,7 +40,11 @@ pub async fn trace(cli: &Cli, args: &TraceArgs) -> Result<ExitCode> {
         rows_max: args.rows_max,
         objects_max: args.objects_max,
     };
-    let traced = match trace::trace(&Lake::open(&args.place.lake)?, &contracts, &cell).await {
+    let lake = Lake::open(&args.place.lake)?;
+    let spinner = spinner(cli, "tracing");
+    let traced = trace::trace(&lake, &contracts, &cell).await;
+    spinner.finish_and_clear();
+    let traced = match traced {
         Err(error @ (TraceError::Unknown { .. } | TraceError::Predicate { .. })) => {
             bail!(Usage(error.to_string()))
         }

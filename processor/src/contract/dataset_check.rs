@@ -34,7 +34,7 @@ pub struct DatasetCheck {
 /// What a dataset check looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CheckWindow {
-    /// The rows that the run brought.
+    /// The rows of objects that came since the checks were last held: normally those of the run.
     Run,
     /// Each day that is over and whose rows changed, by itself.
     Day,

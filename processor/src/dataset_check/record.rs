@@ -16,7 +16,7 @@ use crate::column::{number, text, utc};
 use crate::contract::Contract;
 use crate::lake::Lake;
 use crate::session;
-use crate::table::{CONFLICTS_MAX, CommitError, Table, after_conflict};
+use crate::table::{Table, TableError};
 
 /// Where the table is, below the lake.
 pub const PATH: &str = "checks";
@@ -39,23 +39,13 @@ pub fn schema() -> SchemaRef {
     ]))
 }
 
-/// Appends the results.
-pub async fn write(lake: &Lake, results: &[CheckResult]) -> Result<(), DatasetCheckError> {
-    if results.is_empty() {
-        return Ok(());
-    }
-    let mut table = Table::open_or_create(lake, PATH, &schema(), &["dataset"]).await?;
-    for conflicts in 0..CONFLICTS_MAX {
-        match table.append(rows(results)?, &[]).await {
-            Err(CommitError::Conflict { .. }) => after_conflict(conflicts).await,
-            done => return Ok(done?),
-        }
-        table.refresh().await?;
-    }
-    Err(CommitError::Conflict { table: PATH.to_owned() }.into())
+/// Opens the table.
+pub(super) async fn open(lake: &Lake) -> Result<Table, TableError> {
+    Table::open_or_create(lake, PATH, &schema(), &["dataset"]).await
 }
 
-fn rows(results: &[CheckResult]) -> Result<RecordBatch, DataFusionError> {
+/// The results as the table has them.
+pub(super) fn rows(results: &[CheckResult]) -> Result<RecordBatch, DataFusionError> {
     let text = |of: &dyn Fn(&CheckResult) -> Option<String>| -> ArrayRef {
         Arc::new(results.iter().map(of).collect::<StringArray>())
     };
@@ -84,7 +74,7 @@ fn rows(results: &[CheckResult]) -> Result<RecordBatch, DataFusionError> {
 
 /// Those of the results that differ from what was last written of their check and window.
 pub(super) async fn changed(
-    lake: &Lake,
+    record: &Table,
     contract: &Contract,
     results: &[CheckResult],
 ) -> Result<Vec<CheckResult>, DatasetCheckError> {
@@ -93,7 +83,7 @@ pub(super) async fn changed(
         contract.dataset
     );
     let mut last = BTreeSet::new();
-    for batch in ask(lake, &sql).await? {
+    for batch in ask(record, &sql).await? {
         let column = |at: usize| cast(batch.column(at), &DataType::Utf8).map_err(DataFusionError::from);
         let (checks, windows) = (column(0)?, column(1)?);
         for row in 0..batch.num_rows() {
@@ -132,7 +122,8 @@ pub async fn failing(lake: &Lake, dataset: &str, since_ms: i64) -> Result<Vec<Fa
          GROUP BY check ORDER BY check"
     );
     let mut failing = Vec::new();
-    for batch in ask(lake, &sql).await? {
+    let Some(record) = Table::open(lake, PATH).await? else { return Ok(failing) };
+    for batch in ask(&record, &sql).await? {
         let column = |at: usize| cast(batch.column(at), &DataType::Utf8).map_err(DataFusionError::from);
         let (checks, newest) = (column(0)?, column(2)?);
         for row in 0..batch.num_rows() {
@@ -147,23 +138,21 @@ pub async fn failing(lake: &Lake, dataset: &str, since_ms: i64) -> Result<Vec<Fa
 }
 
 /// The windows of which there are results.
-pub(super) async fn windows(lake: &Lake, contract: &Contract) -> Result<BTreeSet<String>, DataFusionError> {
+pub(super) async fn windows(
+    record: &Table,
+    contract: &Contract,
+) -> Result<BTreeSet<String>, DatasetCheckError> {
     let sql = format!("SELECT DISTINCT \"window\" FROM checks WHERE dataset = '{}'", contract.dataset);
     let mut windows = BTreeSet::new();
-    let batches = ask(lake, &sql).await.map_err(|error| match error {
-        DatasetCheckError::Query(error) => error,
-        DatasetCheckError::Commit(error) => DataFusionError::External(error.into()),
-    })?;
-    for batch in batches {
-        let column = cast(batch.column(0), &DataType::Utf8)?;
+    for batch in ask(record, &sql).await? {
+        let column = cast(batch.column(0), &DataType::Utf8).map_err(DataFusionError::from)?;
         windows.extend(column.as_string::<i32>().iter().flatten().map(str::to_owned));
     }
     Ok(windows)
 }
 
-async fn ask(lake: &Lake, sql: &str) -> Result<Vec<RecordBatch>, DatasetCheckError> {
-    let Some(table) = Table::open(lake, PATH).await? else { return Ok(Vec::new()) };
+async fn ask(record: &Table, sql: &str) -> Result<Vec<RecordBatch>, DatasetCheckError> {
     let session = session::context();
-    session.register_table("checks", table.provider().await?)?;
+    session.register_table("checks", record.provider().await?)?;
     Ok(session.sql(sql).await?.collect().await?)
 }

@@ -5,6 +5,10 @@ use std::fmt::Write as _;
 use ingot_agent::{Batch as Sealing, Quality, Reading};
 
 use super::*;
+use crate::bronze::BronzeKey;
+use crate::check::Checker;
+use crate::ledger;
+use crate::promote::{Candidate, promote};
 use crate::query::query;
 use crate::run::{RunReport, run};
 
@@ -67,6 +71,15 @@ impl TempLake {
         run(&self.lake, std::slice::from_ref(&self.contract), |_, _| {}).await.unwrap()
     }
 
+    /// As a processor does that dies before it settles.
+    async fn promote_alone(&self, name: &str) {
+        let object = self.lake.list_bronze().await.unwrap();
+        let object = object.into_iter().find(|object| object.key.ends_with(name)).unwrap();
+        let key = BronzeKey::parse(&object.key, |_| true).unwrap();
+        let checker = Checker::new(&self.contract).unwrap();
+        promote(&self.lake, &checker, &[Candidate { object, key }], NEW_YEAR_MS).await.unwrap();
+    }
+
     async fn count(&self, sql: &str) -> i64 {
         let rows = query(&self.lake, std::slice::from_ref(&self.contract), sql).await.unwrap();
         rows[0].column(0).as_primitive::<datafusion::arrow::datatypes::Int64Type>().value(0)
@@ -126,6 +139,44 @@ async fn metrics_sums_and_freshness_are_judged_per_run_and_per_window() {
     let idle = lake.run().await;
     assert_eq!(idle.checks.iter().map(|result| result.check.as_str()).collect::<Vec<_>>(), ["latency"]);
     assert_eq!(lake.count("SELECT count(*) FROM checks").await, written);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_promoted_and_not_judged_is_judged_by_the_next_run() {
+    let lake = TempLake::new(SALES);
+    let at = "2026-01-01T10:00:00Z";
+    lake.write("a.ndjson", sale("1", at, "\"north\"", 1.0, 1.0));
+    lake.run().await;
+    for (name, shop) in [("b.ndjson", "null"), ("c.ndjson", "\"west\"")] {
+        lake.write(name, sale(name, at, shop, 1.0, 1.0));
+        lake.promote_alone(name).await;
+    }
+    lake.write("d.ndjson", sale("4", at, "\"south\"", 1.0, 1.0));
+    let report = lake.run().await;
+    assert_eq!(report.objects, 1);
+    // Of three objects, and not of the first one again.
+    assert_eq!(found(&report, "shops_missing", "run").value, Some(100.0 / 3.0));
+    assert_eq!(found(&report, "shops_known", "run").value, Some(1.0));
+    // Also where nothing is left to promote.
+    lake.write("e.ndjson", sale("5", at, "null", 1.0, 1.0));
+    lake.promote_alone("e.ndjson").await;
+    let report = lake.run().await;
+    assert_eq!((report.objects, found(&report, "shops_missing", "run").value), (0, Some(100.0)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn processors_that_judge_at_once_write_each_result_once() {
+    let lake = TempLake::new(SALES);
+    lake.write("a.ndjson", sale("1", "2026-01-01T10:00:00Z", "\"north\"", 1.0, 1.0));
+    lake.promote_alone("a.ndjson").await;
+    let ledger = ledger::open(&lake.lake).await.unwrap();
+    let held = (0..4).map(|_| hold(&lake.lake, &lake.contract, &ledger, NEW_YEAR_MS));
+    for results in futures::future::join_all(held).await {
+        assert!(results.is_ok(), "{results:?}");
+    }
+    let twice = "SELECT count(*) - count(DISTINCT check || \"window\") FROM checks";
+    assert_eq!(lake.count(twice).await, 0);
+    assert_eq!(lake.count("SELECT count(*) FROM checks WHERE \"window\" = 'run'").await, 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,7 +14,8 @@ use datafusion::catalog::TableProvider;
 use datafusion::common::DataFusionError;
 use datafusion::prelude::SessionContext;
 
-use super::{Brought, DAYS_MAX, record};
+use super::brought::Brought;
+use super::{DAYS_MAX, DatasetCheckError, record};
 use crate::column::{number, text, utc};
 use crate::contract::{CheckWindow, Contract};
 use crate::lake::Lake;
@@ -33,35 +34,39 @@ pub(super) struct Tables<'a> {
 }
 
 impl<'a> Tables<'a> {
-    /// `None` where nothing was ever promoted.
-    pub(super) async fn open(lake: &Lake, contract: &'a Contract) -> Result<Option<Self>, TableError> {
-        let Some(silver) = Table::open(lake, &silver::path(&contract.dataset)).await? else {
-            return Ok(None);
-        };
+    pub(super) async fn open(
+        lake: &Lake,
+        contract: &'a Contract,
+        silver: &Table,
+    ) -> Result<Self, TableError> {
         let discard = match Table::open(lake, discard::PATH).await? {
             Some(discard) => Some(discard.provider().await?),
             None => None,
         };
-        Ok(Some(Self { contract, silver: silver.provider().await?, discard }))
+        Ok(Self { contract, silver: silver.provider().await?, discard })
     }
 
     /// The windows of this kind, each with its name and its session.
     pub(super) async fn windows(
         &self,
-        lake: &Lake,
+        record: &Table,
         kind: CheckWindow,
         brought: &Brought,
         now_ms: i64,
-    ) -> Result<Vec<(String, SessionContext)>, DataFusionError> {
+    ) -> Result<Vec<(String, SessionContext)>, DatasetCheckError> {
         let own = format!("dataset = '{}'", self.contract.dataset);
         match kind {
             CheckWindow::Run => {
-                let days = brought.days.as_ref().map_or("TRUE".to_owned(), in_days);
+                // The bounds let the scan skip every file whose statistics lie outside.
+                let bounds = brought.keys().map_or("FALSE".to_owned(), |(first, last)| {
+                    format!("bronze_key BETWEEN {} AND {}", quoted(first), quoted(last))
+                });
                 let of_run = "LEFT SEMI JOIN run_objects AS run ON rows.bronze_key = run.bronze_key AND rows.bronze_etag = run.bronze_etag";
                 let silver =
-                    format!("SELECT rows.* FROM (SELECT * FROM all_silver WHERE {days}) AS rows {of_run}");
-                let discard =
-                    format!("SELECT rows.* FROM (SELECT * FROM all_discard WHERE {own}) AS rows {of_run}");
+                    format!("SELECT rows.* FROM (SELECT * FROM all_silver WHERE {bounds}) AS rows {of_run}");
+                let discard = format!(
+                    "SELECT rows.* FROM (SELECT * FROM all_discard WHERE {own} AND {bounds}) AS rows {of_run}"
+                );
                 let session = self.session(brought, &silver, &discard);
                 Ok(vec![("run".to_owned(), session.await?)])
             }
@@ -80,7 +85,7 @@ impl<'a> Tables<'a> {
             }
             CheckWindow::Day => {
                 let mut windows = Vec::new();
-                for day in self.due_days(lake, brought, now_ms).await? {
+                for day in self.due_days(record, brought, now_ms).await? {
                     windows.push((day.clone(), self.day(brought, &day).await?));
                 }
                 Ok(windows)
@@ -110,10 +115,10 @@ impl<'a> Tables<'a> {
     /// The days that are over and changed, and those of late that are over and were never judged.
     async fn due_days(
         &self,
-        lake: &Lake,
+        record: &Table,
         brought: &Brought,
         now_ms: i64,
-    ) -> Result<Vec<String>, DataFusionError> {
+    ) -> Result<Vec<String>, DatasetCheckError> {
         let now = DateTime::from_timestamp_millis(now_ms).unwrap_or_default().date_naive();
         let today = now.to_string();
         let since = now.checked_sub_days(Days::new(UNJUDGED_DAYS_MAX)).unwrap_or(now);
@@ -122,7 +127,7 @@ impl<'a> Tables<'a> {
             Some(days) => days.clone(),
             None => self.days(brought, "SELECT DISTINCT dt FROM all_silver").await?,
         };
-        let judged = record::windows(lake, self.contract).await?;
+        let judged = record::windows(record, self.contract).await?;
         let lately = self.days(brought, &lately).await?.into_iter().filter(|day| !judged.contains(day));
         let due: BTreeSet<String> = changed.into_iter().chain(lately).filter(|day| *day < today).collect();
         Ok(due.into_iter().rev().take(DAYS_MAX).collect())
@@ -176,8 +181,12 @@ pub(super) fn empty(contract: &Contract) -> Result<SessionContext, DataFusionErr
 }
 
 fn in_days(days: &BTreeSet<String>) -> String {
-    let days: Vec<String> = days.iter().map(|day| format!("'{}'", day.replace('\'', "''"))).collect();
+    let days: Vec<String> = days.iter().map(|day| quoted(day)).collect();
     if days.is_empty() { "FALSE".to_owned() } else { format!("dt IN ({})", days.join(", ")) }
+}
+
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
 }
 
 fn objects(brought: &Brought) -> Result<RecordBatch, DataFusionError> {

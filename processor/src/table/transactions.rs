@@ -102,18 +102,18 @@ fn in_checkpoint(
 }
 
 fn in_commit(entry: &[u8], wanted: &HashSet<&str>, taken: &mut HashSet<String>) {
-    for line in entry.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"{\"txn\"")) {
-        let Ok(action) = serde_json::from_slice::<Value>(line) else { continue };
-        let id = action.pointer("/txn/appId").and_then(Value::as_str);
-        if let Some(id) = id.filter(|id| wanted.contains(id)) {
-            taken.insert(id.to_owned());
-        }
-    }
+    taken.extend(ids(entry).filter(|id| wanted.contains(id.as_str())));
+}
+
+/// The transactions that a commit carries.
+pub(super) fn ids(entry: &[u8]) -> impl Iterator<Item = String> {
+    entry.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"{\"txn\"")).filter_map(|line| {
+        let action = serde_json::from_slice::<Value>(line).ok()?;
+        Some(action.pointer("/txn/appId")?.as_str()?.to_owned())
+    })
 }
 
 /// Whether a commit carries the transaction.
 pub(super) fn carries(entry: &[u8], id: &str) -> bool {
-    let mut taken = HashSet::new();
-    in_commit(entry, &HashSet::from([id]), &mut taken);
-    !taken.is_empty()
+    ids(entry).any(|taken| taken == id)
 }

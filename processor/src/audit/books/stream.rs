@@ -1,0 +1,73 @@
+//! Tables that are streams: started as often as DataFusion wants, never held as a whole.
+
+use std::fmt;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::catalog::TableProvider;
+use datafusion::catalog::streaming::StreamingTable;
+use datafusion::common::DataFusionError;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::streaming::PartitionStream;
+use datafusion::prelude::SessionContext;
+use futures::{StreamExt, TryStreamExt};
+
+use crate::column::text;
+
+/// Registers a table whose rows are made when they are asked for.
+pub(super) fn register_stream(
+    session: &SessionContext,
+    name: &str,
+    schema: SchemaRef,
+    start: impl Fn() -> SendableRecordBatchStream + Send + Sync + 'static,
+) -> Result<(), DataFusionError> {
+    let partition = Partition { schema: Arc::clone(&schema), start: Box::new(start) };
+    let table = StreamingTable::try_new(schema, vec![Arc::new(partition)])?;
+    session.register_table(name, Arc::new(table))?;
+    Ok(())
+}
+
+/// A stream that DataFusion can start as often as it wants.
+struct Partition {
+    schema: SchemaRef,
+    start: Box<dyn Fn() -> SendableRecordBatchStream + Send + Sync>,
+}
+
+impl fmt::Debug for Partition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Partition").field("schema", &self.schema).finish_non_exhaustive()
+    }
+}
+
+impl PartitionStream for Partition {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
+        (self.start)()
+    }
+}
+
+/// A table's columns, batch by batch in another form.
+pub(super) fn rewritten(
+    session: &SessionContext,
+    table: &Arc<dyn TableProvider>,
+    columns: &'static [&'static str],
+    rewrite: fn(&RecordBatch) -> Result<RecordBatch, DataFusionError>,
+) -> SendableRecordBatchStream {
+    let (session, table) = (session.clone(), Arc::clone(table));
+    let schema = match rewrite(&RecordBatch::new_empty(Arc::new(Schema::new(
+        columns.iter().map(|name| text(name)).collect::<Vec<_>>(),
+    )))) {
+        Ok(empty) => empty.schema(),
+        Err(_) => Arc::new(Schema::empty()),
+    };
+    let rows = async move {
+        let rows = session.read_table(table)?.select_columns(columns)?.execute_stream().await?;
+        Ok::<_, DataFusionError>(rows.map(move |batch| rewrite(&batch?)))
+    };
+    Box::pin(RecordBatchStreamAdapter::new(schema, futures::stream::once(rows).try_flatten()))
+}
