@@ -77,7 +77,7 @@ def as_list(value) -> list:
 
 
 def may(statements: list[dict], action: str, resource: str, variables=(), **context: str) -> bool:
-    """Whether the statements let this be done. `context` has condition keys with `_` for `:`."""
+    """Whether the statements let this be done. `context` has condition keys with `__` for `:` and `_` for `-`."""
     variables, context = dict(variables), {name.replace("__", ":").replace("_", "-"): of for name, of in context.items()}
 
     def is_like(pattern: str, text: str) -> bool:
