@@ -7,6 +7,7 @@ import csv
 import gzip
 import io
 import json
+from collections import Counter
 
 CANARY = "zanzibar"
 CANARY_PHONE = "+44 20 7946 0"  # and three digits
@@ -22,7 +23,7 @@ BAD = [
     ({"created_at": "2199-01-01T00:00:00Z"}, "future_time"),
     ({"created_at": "yesterday"}, "type.created_at"),
     ({"amount": "ten"}, "type.amount"),
-    ({"order_id": ""}, "required.order_id"),
+    ({"order_id": None}, "required.order_id"),
     ({"order_id": "A 1"}, "type.order_id"),
 ]
 
@@ -42,6 +43,12 @@ def all_files():
 def lost_file():
     """A file whose event gets lost."""
     return {"bronze/orders/dt=2026-01-04/nobody told.ndjson": ndjson(3)}
+
+
+def discards():
+    """Rows of orders that each rule discards, in all files."""
+    found = Counter(rule for _ in range(4) for _, rule in BAD)
+    return found + Counter({"malformed_json": 2})
 
 
 def rows(file):
@@ -68,9 +75,13 @@ def order(file, number):
 
 
 def ndjson(file):
-    """The last line is no JSON at all, and holds a name to be hidden all the same."""
-    lines = [json.dumps(row) for row in rows(file)]
+    """The last line is no JSON at all, and holds an address to be hidden all the same."""
+    lines = [json.dumps(row | {"amount": as_number(row["amount"])}) for row in rows(file)]
     return "\n".join([*lines, f'{{"order_id": "F{file}-x", "customer_email": "eve@{CANARY}.example']).encode()
+
+
+def as_number(text):
+    return float(text) if text.lstrip("-").replace(".", "").isdigit() else text
 
 
 def as_csv(file):

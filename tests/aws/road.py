@@ -271,6 +271,10 @@ class Road:
             lost=found["elsewhere"],
             twice=found["wrong"],
         )
+        discarded = Counter(
+            dict(row)["rule"] for row in copy.table("discard").elements() if dict(row)["dataset"] == "orders"
+        )
+        assert discarded == files.discards(), discarded
         wrong, compared = judge.differences(copy, judge.quiet(world, copy))
         assert not wrong, wrong
         self.tell("the same bronze in one quiet run gives the same rows", rows=sum(compared.values()), tables=len(compared))
