@@ -11,7 +11,6 @@ from collections import Counter
 
 CANARY = "zanzibar"
 CANARY_PHONE = "+44 20 7946 0"  # and three digits
-FORGOTTEN = f"mia@{CANARY}.example"  # who will be
 ORDERS_IN_A_FILE = 40
 
 # What a row is changed to, and the rules that discard it then.
@@ -93,13 +92,13 @@ def as_csv(file):
 
 
 def returns(file, day, rows, kind="R"):
-    """Every third has too many parcels; the first is of her who will be forgotten."""
+    """Every third has too many parcels."""
     lines = [
         json.dumps(
             {
                 "return_id": f"{kind}-{file}-{number}",
                 "at": f"{day}T10:00:00Z",
-                "customer_email": f"tom{number}@{CANARY}.example" if number else FORGOTTEN,
+                "customer_email": f"tom{number}@{CANARY}.example",
                 "parcels": 1_000 if number % 3 == 2 else number + 1,
             }
         )
