@@ -123,7 +123,10 @@ async fn receive(mut connection: EventLoop, client: AsyncClient, arrived: mpsc::
                 // Always: a resumed session may never have had the subscription. There is room for it.
                 for filter in FILTERS {
                     if client.try_subscribe(filter, QoS::AtLeastOnce).is_err() {
-                        warn!(filter, "the subscription could not be queued; the next connection tries again");
+                        warn!(
+                            filter,
+                            "the subscription could not be queued; the next connection tries again"
+                        );
                     }
                 }
             }

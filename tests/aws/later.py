@@ -4,6 +4,7 @@ Functions run with their clock set ahead, so nobody waits.
 """
 
 import judge
+from environment import clock_ahead
 from files import returns
 
 DAY_S = 24 * 60 * 60
@@ -14,7 +15,7 @@ class Later:
         self.world, self.road, self.tell = world, road, tell
 
     def run(self):
-        for step in [self.upkeep, self.the_road_goes_on, self.the_books_again]:
+        for step in [self.upkeep, self.the_road_goes_on, self.an_operator, self.the_books_again]:
             step()
 
     def upkeep(self):
@@ -31,6 +32,22 @@ class Later:
         self.road.ingest.settle()
         self.world.run_task("Gold")
         self.tell("the road goes on over compacted tables")
+
+    def an_operator(self):
+        """The same program by hand, with a person's rights: a rule is changed and redriven, upkeep done."""
+        world = self.world
+        contract = world.dir / "returns.yaml"
+        text = (world.task_root / "contracts" / "returns.yaml").read_text()
+        contract.write_text(text.replace("parcels > 100", "parcels > 1000"))
+        lake = ["--lake", world.lake, "--format", "json", "--contract", contract]
+        rights = world.credentials["OperatorRole"] | world.endpoint
+        secret = ["--pseudonym-key-secret", world.stack.ref("PseudonymKey")]
+        redriven = judge.processor(world, "redrive", *lake, "--rule", "parcels_range", *secret, env=rights)
+        assert redriven.returncode == 0, redriven.stderr
+        later = clock_ahead(20 * DAY_S)
+        kept = judge.processor(world, "maintain", *lake, env=rights | later)
+        assert kept.returncode == 0, kept.stderr
+        self.tell("an operator redrives a changed rule", answer=redriven.stdout.strip()[:200])
 
     def the_books_again(self):
         code, balance = judge.audit(self.world)
