@@ -17,8 +17,8 @@ use tracing::{error, info, warn};
 use crate::bronze::topic_to_key;
 use crate::lake::{Lake, LakeError};
 
-/// What a gateway publishes to: gateway, day, batch.
-const FILTER: &str = "ingot/bronze/+/+/+";
+/// What a gateway publishes to: gateway, day, batch; plain, and with the prefix of Basic Ingest.
+const FILTERS: [&str; 2] = ["ingot/bronze/+/+/+", "$aws/rules/ingot_bronze/ingot/bronze/+/+/+"];
 /// Messages received and not yet stored; the broker sends no more than these without an acknowledgement.
 const MESSAGES_WAITING_MAX: u16 = 100;
 /// Largest message, the limit of AWS IoT Core, with room for topic and header.
@@ -121,14 +121,19 @@ async fn receive(mut connection: EventLoop, client: AsyncClient, arrived: mpsc::
                 info!(session = connack.session_present, "connected to the broker");
                 retry_ms = RETRY_MS_MIN;
                 // Always: a resumed session may never have had the subscription. There is room for it.
-                if client.try_subscribe(FILTER, QoS::AtLeastOnce).is_err() {
-                    warn!("the subscription could not be queued; the next connection tries again");
+                for filter in FILTERS {
+                    if client.try_subscribe(filter, QoS::AtLeastOnce).is_err() {
+                        warn!(
+                            filter,
+                            "the subscription could not be queued; the next connection tries again"
+                        );
+                    }
                 }
             }
             Ok(Event::Incoming(Packet::SubAck(suback))) => {
                 let taken = |code: &SubscribeReasonCode| matches!(code, SubscribeReasonCode::Success(_));
                 if !suback.return_codes.iter().all(taken) {
-                    error!(codes = ?suback.return_codes, "the broker refuses the subscription to {FILTER}; allow it there");
+                    error!(codes = ?suback.return_codes, "the broker refuses the subscription to one of {FILTERS:?}; allow it there");
                 }
             }
             Ok(Event::Incoming(Packet::Publish(message))) => {

@@ -21,11 +21,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from feeder import RESEND_S, Feeder
-from link import Link
-from parts import Part, mosquitto, write_broker, write_gateway
-
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(1, str(ROOT / "tests"))
+
+from feeder import RESEND_S, Feeder  # noqa: E402
+from link import Link  # noqa: E402
+from parts import Part, write_broker, write_gateway  # noqa: E402
+from shared.broker import mosquitto  # noqa: E402
+
 DEVICES, RATE = 20, 10  # readings a second of each
 SETTLE_S = 120  # for the way from spool to silver after the last fault
 

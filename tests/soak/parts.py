@@ -3,12 +3,10 @@
 import asyncio
 import contextlib
 import getpass
-import os
-import shutil
-import socket
 import subprocess
 
 from feeder import AGE_MS
+from shared.broker import free_port, make_certificates
 
 MOSQUITTO = """
 per_listener_settings true
@@ -55,34 +53,10 @@ key = "{dir}/gateway.key"
 """
 
 
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def make_certificates(dir):
-    """A root, a server for 127.0.0.1, and a client whose name is the gateway's."""
-
-    def openssl(*args):
-        subprocess.run(["openssl", *args], cwd=dir, check=True, capture_output=True)
-
-    new = ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-    openssl(*new, "-x509", "-days", "2", "-subj", "/CN=soak root", "-keyout", "ca.key", "-out", "ca.pem")
-    for file, name, extension in [
-        ("server", "localhost", "subjectAltName=IP:127.0.0.1"),
-        ("gateway", "soak", "extendedKeyUsage=clientAuth"),
-    ]:
-        (dir / f"{file}.ext").write_text(extension)
-        openssl(*new, "-subj", f"/CN={name}", "-keyout", f"{file}.key", "-out", f"{file}.csr")
-        signer = ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", f"{file}.ext"]
-        openssl("x509", "-req", "-days", "2", "-in", f"{file}.csr", *signer, "-out", f"{file}.pem")
-
-
 def write_broker(dir):
     """Mosquitto's settings; its ports: with client certificates, and plain for the landing beside it."""
     ports = free_port(), free_port()
-    make_certificates(dir)
+    make_certificates(dir, {"gateway": "soak"})
     (dir / "broker").mkdir()
     (dir / "acl").write_text("pattern write ingot/bronze/%u/#\n")
     text = MOSQUITTO.format(user=getpass.getuser(), dir=dir, tls_port=ports[0], plain_port=ports[1])
@@ -92,10 +66,6 @@ def write_broker(dir):
 
 def write_gateway(dir, port):
     (dir / "gateway.toml").write_text(GATEWAY.format(dir=dir, port=port, age_ms=AGE_MS))
-
-
-def mosquitto():
-    return shutil.which("mosquitto", path=os.environ["PATH"] + ":/usr/sbin")
 
 
 class Part:

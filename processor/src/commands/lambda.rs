@@ -28,7 +28,7 @@ use ingot_processor::run::RunReport;
 use ingot_processor::settle::{Settled, settle};
 use serde::Serialize;
 use serde_json::{Value, to_value};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::alerts::AlertTargets;
 use super::audit::{held, queue_at};
@@ -36,6 +36,9 @@ use super::catalog::{check_name, synced};
 use super::key::key;
 use super::{Usage, contracts_of};
 use crate::cli::Place;
+
+/// Failures that an invocation's error names.
+const FAILURES_NAMED_MAX: usize = 5;
 
 /// `lambda`.
 #[derive(Args)]
@@ -223,12 +226,13 @@ fn emit(lines: impl IntoIterator<Item = String>) -> Result<()> {
     Ok(out.flush()?)
 }
 
-/// What failed, in one sentence.
+/// What failed: all in the log, the first in the error too, for one of them may be why the others did.
 fn failure(failed: &BTreeMap<String, String>) -> Option<anyhow::Error> {
-    let (what, reason) = failed.first_key_value()?;
-    let others = match failed.len() - 1 {
-        0 => String::new(),
-        more => format!("; and {more} more, see the log"),
-    };
-    Some(anyhow!("{what}: {reason}{others}"))
+    failed.iter().for_each(|(what, reason)| warn!(%what, %reason, "failed"));
+    let mut named: Vec<String> =
+        failed.iter().take(FAILURES_NAMED_MAX).map(|(what, reason)| format!("{what}: {reason}")).collect();
+    if failed.len() > FAILURES_NAMED_MAX {
+        named.push(format!("and {} more, see the log", failed.len() - FAILURES_NAMED_MAX));
+    }
+    (!named.is_empty()).then(|| anyhow!(named.join("; ")))
 }

@@ -1,0 +1,55 @@
+"""Granted against used: for each role, both ways.
+
+What the run cannot use is here, each with its reason; a reason that is not needed any more fails the run, too.
+"""
+
+from policy import like
+
+# Role, statement, action, resource: a grant's, with wildcards; and why no request of the run needs it.
+NOT_USED = [
+    ("*", "ByS*Encryption", "kms:*", "*", "S3 and SNS encrypt with the caller's rights; the stand-in encrypts nothing"),
+    ("*", "*", "s3:AbortMultipartUpload", "*", "for an upload in parts that fails halfway"),
+    ("ProvisioningRole", "ByIot*", "iot:*", "*", "AWS IoT registers a gateway; the stand-in has no fleet provisioning"),
+    ("CatalogRole", "ByAthena*", "s3:*", "*", "Athena keeps results; the stand-in's runs no statement"),
+    ("OperatorRole", "ByHand*", "*", "*", "a person does it by hand"),
+    ("*", "*", "s3:*", "*/forgotten/*", "forgetting does not work on a lake in S3 yet, so nobody is forgotten"),
+    ("MaintainRole", "WriteTables", "s3:PutObject", "*", "a table's compaction or checkpoint: due at more commits"),
+    ("MaintainRole", "RemoveWhatIsOver", "s3:DeleteObject", "*/expired/*", "its log's cleaning: due at more commits"),
+    ("MaintainRole", "RemoveWhatIsOver", "s3:DeleteObject", "*/checks/*", "its log's cleaning: due at more commits"),
+    ("GoldRole", "RemoveOldStates", "s3:DeleteObject", "*", "old states of alerts: due after more changes"),
+]
+
+
+def applies(grant):
+    """Whether the action is one on such a resource at all: a statement may name actions and resources of several kinds."""
+    service, _, action = grant.action.partition(":")
+    if service == "glue" and "table/" in grant.resource:
+        return "Table" in action
+    if action in ("ListBucketVersions", "ListBucket"):
+        return "/" not in grant.resource
+    if action == "DeleteObjectVersion":
+        return "/" in grant.resource
+    return True
+
+
+def compare(recorder):
+    """What is wrong, in words; nothing if each role did what it may, and may what it did."""
+    wrong = [f"{role} may not {ask.action} on {ask.resource}" for role, ask in sorted_asks(recorder.denied)]
+    wrong += [f"the recorder has no name for {request}" for request in sorted(recorder.unknown)]
+    granted = {grant for grants in recorder.grants.values() for grant in grants if applies(grant)}
+    unused = granted - recorder.used
+    for reason in NOT_USED:
+        if not any(excused(grant, reason) for grant in unused):
+            wrong.append(f"the reason is not needed any more: {reason}")
+    unused = [grant for grant in unused if not any(excused(grant, reason) for reason in NOT_USED)]
+    wrong += sorted(f"never used: {grant}" for grant in unused)
+    wrong += sorted(f"names no single action: {grant}" for grant in granted if "*" in grant.action)
+    return wrong
+
+
+def excused(grant, reason):
+    return all(like(*pair) for pair in zip((grant.role, grant.sid, grant.action, grant.resource), reason))
+
+
+def sorted_asks(denied):
+    return sorted(denied, key=lambda found: (found[0], found[1].action, found[1].resource))
