@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::bronze::{BronzeKey, Format, Packing};
 use crate::check::Checker;
-use crate::decode::{FrameHeader, Part, Parts, Taken, expanded_bytes_max, weigh};
+use crate::decode::{FrameHeader, Part, Parts, Place, Taken, expanded_bytes_max, weigh};
 use crate::examine::{ExamineError, Examined, Failing, examine_part, judges_objects};
 use crate::lake::{BronzeObject, Lake, LakeError, Ranges};
 
@@ -110,10 +110,11 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Reads and judges the next part that has rows or batches, or the last one; `None` if there is none.
+    /// Reads and judges the first part, and then the next one that has rows or batches, or the last one; `None` if there is none.
     pub(crate) async fn next(&mut self, checker: &Checker) -> Result<Option<Examined>, ObjectError> {
         while self.fill().await? {
             let Some(part) = self.part() else { break };
+            let is_first = part.first() == Place::default();
             let (examined, taken) = examine_part(checker, &self.key.key, &part, self.object.modified_ms)?;
             self.pass(&taken);
             self.rows_in += examined.rows_in;
@@ -122,7 +123,7 @@ impl<'a> Reading<'a> {
                 self.frames.extend(examined.frames.iter().cloned());
             }
             let says_something = examined.rows_in > 0 || !examined.frames.is_empty();
-            if says_something || self.is_done() {
+            if is_first || says_something || self.is_done() {
                 return Ok(Some(examined));
             }
         }
