@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -79,7 +80,7 @@ impl Bucket {
             .with_virtual_hosted_style_request(false)
             .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::PoolIdleTimeout), IDLE_MAX)
             .with_allow_http(endpoint.scheme() == "http")
-            .with_credentials(std::sync::Arc::new(access.credentials().clone()))
+            .with_credentials(Arc::new(access.credentials().clone()))
             .with_conditional_put(S3ConditionalPut::ETagMatch)
             .with_retry(retry)
             .build()
@@ -114,7 +115,11 @@ impl Bucket {
             _ if text.contains("redirect without LOCATION") => {
                 generic(BucketError::Elsewhere { bucket: bucket(), region: self.region.clone() })
             }
-            _ if matches!(error, Error::PermissionDenied { .. }) || text.contains("code: AccessDenied") => {
+            // A denied listing is no `PermissionDenied`, and a denied key of a deletion has no XML.
+            _ if matches!(error, Error::PermissionDenied { .. })
+                || code == "AccessDenied"
+                || text.contains("code: AccessDenied") =>
+            {
                 let message = if action == "s3:GetObject" {
                     format!(
                         "{message}; S3 says the same of a key that is not there to those without s3:ListBucket on arn:aws:s3:::{}",

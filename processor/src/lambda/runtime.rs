@@ -30,8 +30,6 @@ pub struct RuntimeApi {
 pub struct Invocation {
     /// Its id, by which it is answered.
     pub id: String,
-    /// The function's ARN, as it was invoked.
-    pub function: String,
     /// Its event.
     pub event: Bytes,
     /// When it is killed: milliseconds since 1970-01-01 UTC.
@@ -94,7 +92,6 @@ impl RuntimeApi {
         let deadline = header("Lambda-Runtime-Deadline-Ms")?;
         Ok(Invocation {
             id: header("Lambda-Runtime-Aws-Request-Id")?,
-            function: header("Lambda-Runtime-Invoked-Function-Arn").unwrap_or_default(),
             deadline_ms: deadline
                 .parse()
                 .map_err(|_| RuntimeError::Header("a Lambda-Runtime-Deadline-Ms that is a number"))?,
