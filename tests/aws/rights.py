@@ -26,7 +26,6 @@ SOMETIMES = [
     ("MaintainRole", "RemoveWhatIsOver", "s3:DeleteObject", "*/checks/*", "files of a lost race, an old log"),
     ("MaintainRole", "RemoveWhatIsOver", "s3:DeleteObject", "*/quarantine/*", "files of a lost race"),
     ("MaintainRole", "RemoveWhatIsOver", "s3:DeleteObject", "*/expired/*", "files of a lost race, an old log"),
-    ("GoldRole", "RemoveOldStates", "s3:DeleteObject", "*/alerts/*", "the oldest of many states of alerts"),
 ]
 
 
