@@ -263,7 +263,7 @@ class Road:
         assert any("ObjectsRequeued" in told for told in world.functions["Audit"].metrics())
         code, balance = judge.audit(world)
         assert code == 0, balance["findings"]
-        copy = judge.Copy(world, "copy")
+        copy = judge.copied(world, "copy")
         code, found, error = judge.verify(world, self.fleet.truth, copy.lake)
         assert code == 0 and found["wrong"] == 0 and found["elsewhere"] == 0, (found, error)
         self.tell(
