@@ -62,10 +62,11 @@ def act(world, tell):
     wrong = rights.compare(world.recorder)
     requests = sum(world.recorder.requests.values())
     tell("rights granted and rights used", grants=len(world.recorder.used), requests=requests, wrong=len(wrong))
-    wrong += privacy.leaks(world, road)
-    for line in wrong:
+    leaks = privacy.leaks(world, road)
+    tell("canaries in logs, alerts and tables", seen=len(leaks))
+    for line in wrong + leaks:
         print(f"          {line}")
-    return not wrong
+    return not wrong + leaks
 
 
 def main():

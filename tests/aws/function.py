@@ -1,5 +1,6 @@
 """A Lambda function: as many execution environments as are needed at once, and no more than it may have."""
 
+import json
 import threading
 import time
 from dataclasses import dataclass
@@ -73,6 +74,11 @@ class Function:
         except InvocationError as error:
             return str(error)
         raise AssertionError(f"{self.name} should have failed, and answered {answer}")
+
+    def metrics(self):
+        """What it told CloudWatch by lines of its log, in the Embedded Metric Format."""
+        lines = [line for environment in self.all for line in environment.part.out.read_text().splitlines()]
+        return [told for told in map(json.loads, lines) if told["_aws"]["CloudWatchMetrics"][0]["Namespace"] == "Ingot"]
 
     def ship_logs(self, logs):
         """What Lambda does with the role's rights: each environment's lines go to CloudWatch Logs."""

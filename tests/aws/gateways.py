@@ -11,7 +11,7 @@ name = "{name}"
 drain_ms_max = {drain_ms_max}
 [batch]
 age_ms_max = 250
-frame_bytes_max = 500
+frame_bytes_max = 600
 [spool]
 dir = "{dir}/spool"
 [health]

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import re
+import shutil
 import subprocess
 from collections import Counter
 from decimal import Decimal
@@ -16,18 +17,23 @@ FREE = {"bronze_key", "bronze_etag", "ordinal", "discarded_at", "byte_offset", "
 CLOSE = 1e-9  # of gold's floats, whose sums depend on their order; silver's are the same to the bit
 
 
-class Copy:
+def copied(world, name):
     """The lake as it is now, in a folder, with its objects' times."""
+    dir = world.dir / name
+    for object in world.objects():
+        file = dir / object["Key"].removeprefix(PREFIX)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(world.s3.get_object(Bucket=BUCKET, Key=object["Key"])["Body"].read())
+        written = object["LastModified"].timestamp()
+        os.utime(file, (written, written))
+    return OnDisk(dir)
 
-    def __init__(self, world, name):
-        self.dir = world.dir / name
-        for object in objects(world):
-            file = self.dir / object["Key"].removeprefix(PREFIX)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(world.s3.get_object(Bucket=BUCKET, Key=object["Key"])["Body"].read())
-            written = object["LastModified"].timestamp()
-            os.utime(file, (written, written))
-        self.lake = f"file://{self.dir}"
+
+class OnDisk:
+    """A lake in a folder, as others' readers see it."""
+
+    def __init__(self, dir):
+        self.dir, self.lake = dir, f"file://{dir}"
 
     def table(self, path):
         """Rows of a table, as often as they are there."""
@@ -39,17 +45,13 @@ class Copy:
         )
 
     def tables(self, tier):
-        return sorted(f"{tier}/{found.name}" for found in (self.dir / tier).iterdir()) if (self.dir / tier).is_dir() else []
+        return [f"{tier}/{found.name}" for found in sorted((self.dir / tier).glob("*"))]
 
     def texts(self):
         """All that stands in the tables, for a search; bronze left out."""
         for log in self.dir.rglob("_delta_log"):
-            yield from (json.dumps(row, default=str) for row in DeltaTable(str(log.parent)).to_pyarrow_table().to_pylist())
-
-
-def objects(world):
-    pages = world.s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=PREFIX)
-    return [object for page in pages for object in page.get("Contents", [])]
+            rows = DeltaTable(str(log.parent)).to_pyarrow_table().to_pylist()
+            yield from (json.dumps(row, default=str) for row in rows)
 
 
 def value(name, found):
@@ -62,18 +64,15 @@ def value(name, found):
 def quiet(world, copy):
     """The copy's bronze alone, processed by one program in one run."""
     dir = world.dir / "quiet"
-    subprocess.run(["cp", "-a", "--", copy.dir / "bronze", dir.with_name("quiet-bronze")], check=True)
     dir.mkdir()
-    dir.with_name("quiet-bronze").rename(dir / "bronze")
+    shutil.copytree(copy.dir / "bronze", dir / "bronze")  # with its times
     key = world.dir / "pseudonym.key"
     key.write_text(SECRET)
     words = ["run", "--lake", f"file://{dir}", "--pseudonym-key-file", key]
     done = processor(world, *words, *contract_words(world))
     if done.returncode not in (0, 1):
         raise AssertionError(f"the quiet run: {done.stderr}")
-    found = Copy.__new__(Copy)
-    found.dir, found.lake = dir, f"file://{dir}"
-    return found
+    return OnDisk(dir)
 
 
 def differences(one, other):

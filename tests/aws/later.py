@@ -30,7 +30,7 @@ class Later:
     def the_road_goes_on(self):
         self.world.put({"bronze/returns/dt=2026-11-02/again.ndjson": returns(9, "2026-11-02", 6)})
         self.road.ingest.settle()
-        self.world.run_task("Gold")
+        self.world.run_task("Gold", ahead_s=2 * DAY_S)  # alerts of yesterday are over
         self.tell("the road goes on over compacted tables")
 
     def an_operator(self):

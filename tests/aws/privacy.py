@@ -1,7 +1,7 @@
 """No personal data beyond bronze, and no secret anywhere: by a search for the canaries that were planted."""
 
 from files import CANARY, CANARY_PHONE
-from judge import Copy
+from judge import copied
 from world import SECRET
 
 PERSONAL = [CANARY, CANARY_PHONE]
@@ -15,7 +15,7 @@ def leaks(world, road):
         found += seen(f"log {file.name}", file.read_text(errors="replace"), PERSONAL + SECRETS)
     for alert in road.told:
         found += seen("an alert", str(alert), PERSONAL + SECRETS)
-    for text in Copy(world, "last").texts():
+    for text in copied(world, "last").texts():
         found += seen("a table", text, PERSONAL + SECRETS)
     return found
 

@@ -258,9 +258,12 @@ class Road:
 
     def the_books(self):
         world = self.world
+        measured = {told.get("dataset") for told in world.functions["Ingest"].metrics()}
+        assert measured == {"sensor_readings", "orders", "returns"}, measured
+        assert any("ObjectsRequeued" in told for told in world.functions["Audit"].metrics())
         code, balance = judge.audit(world)
         assert code == 0, balance["findings"]
-        copy = judge.Copy(world, "copy")
+        copy = judge.copied(world, "copy")
         code, found, error = judge.verify(world, self.fleet.truth, copy.lake)
         assert code == 0 and found["wrong"] == 0 and found["elsewhere"] == 0, (found, error)
         self.tell(

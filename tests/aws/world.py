@@ -176,12 +176,14 @@ class World:
             Bucket=BUCKET, NotificationConfiguration=notifications(bucket)
         )
 
+    def objects(self, prefix=""):
+        """What a listing of the lake says."""
+        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=PREFIX + prefix)
+        return [object for page in pages for object in page.get("Contents", [])]
+
     def keys(self, prefix=""):
         """Keys below the lake."""
-        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=PREFIX + prefix)
-        return [
-            object["Key"].removeprefix(PREFIX) for page in pages for object in page.get("Contents", [])
-        ]
+        return [object["Key"].removeprefix(PREFIX) for object in self.objects(prefix)]
 
     def put(self, files):
         for key, body in files.items():
