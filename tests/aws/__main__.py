@@ -37,7 +37,8 @@ def target():
 def programs():
     if "INGOT_BIN" in os.environ:
         return Path(os.environ["INGOT_BIN"])
-    build = ["cargo", "build", "--locked", "--quiet", "--workspace", "--all-features", "--bins"]
+    # With a test, so that features are those of the tests' build, and nothing heavy is built twice.
+    build = ["cargo", "build", "--locked", "--quiet", "--workspace", "--all-features", "--bins", "--test", "layers"]
     subprocess.run(build, cwd=ROOT, check=True)
     return target() / "debug"
 
