@@ -184,16 +184,17 @@ mod tests {
                     }
                 };
                 let path = head.split(' ').nth(1).unwrap().to_owned();
-                let (status, headers, answer) = match events.next() {
-                    _ if !path.ends_with("/next") => {
-                        told.push((path, serde_json::from_str(&body).unwrap()));
-                        ("202 x", String::new(), "")
-                    }
-                    Some((number, event)) => {
+                let asks = path.ends_with("/next");
+                if !asks {
+                    told.push((path, serde_json::from_str(&body).unwrap()));
+                }
+                let (status, headers, answer) = match asks.then(|| events.next()) {
+                    None => ("202 x", String::new(), ""),
+                    Some(Some((number, event))) => {
                         let id = format!("Lambda-Runtime-Aws-Request-Id: {number}\r\n");
                         ("200 x", id + "Lambda-Runtime-Deadline-Ms: 99999999999999\r\n", *event)
                     }
-                    None => ("500 x", String::new(), ""),
+                    Some(None) => ("500 x", String::new(), ""),
                 };
                 let length = answer.len();
                 let answer = format!(
