@@ -14,6 +14,7 @@ import argparse
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -75,6 +76,7 @@ def main():
     words.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     words.add_argument("--keep", action="store_true")
     words = words.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that all parts are ended
     if not mosquitto():
         sys.exit("mosquitto is missing: apt-get install mosquitto")
     dir = target() / "aws-e2e"

@@ -26,6 +26,7 @@ SOMETIMES = [
     ("MaintainRole", "RemoveWhatIsOver", "s3:DeleteObject", "*/checks/*", "files of a lost race, an old log"),
     ("MaintainRole", "RemoveWhatIsOver", "s3:DeleteObject", "*/quarantine/*", "files of a lost race"),
     ("MaintainRole", "RemoveWhatIsOver", "s3:DeleteObject", "*/expired/*", "files of a lost race, an old log"),
+    ("GoldRole", "RemoveOldStates", "s3:DeleteObject", "*/alerts/*", "states of alerts that are a day old"),
 ]
 
 
