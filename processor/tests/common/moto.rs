@@ -43,7 +43,7 @@ impl Moto {
         let moto = Self { port, child };
         let started = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(started.elapsed() < Duration::from_secs(60), "moto does not start");
+            assert!(started.elapsed() < Duration::from_secs(240), "moto does not start");
             sleep(Duration::from_millis(50));
         }
         moto
