@@ -36,7 +36,8 @@ SETTLE_S = 120  # for the way from spool to silver after the last fault
 def programs():
     if "INGOT_BIN" in os.environ:
         return Path(os.environ["INGOT_BIN"])
-    build = ["cargo", "build", "--locked", "--quiet", "--workspace", "--all-features", "--bins"]
+    # With a test, so that features are those of the tests' build, and nothing heavy is built twice.
+    build = ["cargo", "build", "--locked", "--quiet", "--workspace", "--all-features", "--bins", "--test", "layers"]
     subprocess.run(build, cwd=ROOT, check=True)
     return ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "debug"
 
