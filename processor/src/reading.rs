@@ -53,7 +53,7 @@ pub(crate) struct Reading<'a> {
 /// Where the bytes come from.
 enum Source {
     Whole(Bytes),
-    Ranges(Ranges),
+    Ranges(Box<Ranges>),
 }
 
 impl<'a> Reading<'a> {
@@ -67,12 +67,12 @@ impl<'a> Reading<'a> {
         let source = if object.bytes <= limits.bytes_max as u64 {
             Source::Whole(lake.read_as_listed(object).await?)
         } else {
-            Source::Ranges(lake.ranges(object).await?)
+            Source::Ranges(Box::new(lake.ranges(object).await?))
         };
         let parts = match &source {
             Source::Whole(bytes) => Parts::open(key, bytes.clone(), limits),
             Source::Ranges(ranges) => {
-                let (key, ranges) = (key.clone(), ranges.clone());
+                let (key, ranges) = (key.clone(), ranges.as_ref().clone());
                 blocking(move || Parts::open(&key, ranges, limits)).await
             }
         };
@@ -159,7 +159,7 @@ impl<'a> Reading<'a> {
                 blocking(move || weigh(&key, bytes, bytes_max)).await
             }
             Source::Ranges(ranges) => {
-                let (ranges, object) = (ranges.clone(), ranges.clone());
+                let (ranges, object) = (ranges.as_ref().clone(), ranges.as_ref().clone());
                 let weight = blocking(move || weigh(&key, object, bytes_max)).await;
                 if let Some(failure) = ranges.failure() {
                     return Err(failure.into());
