@@ -4,7 +4,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::spawn;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -97,10 +97,7 @@ impl Function {
     /// The lines on stdout since the last look.
     pub fn lines(&self) -> Vec<Value> {
         // What was printed before the answer is on its way through the pipe.
-        let first = match self.lines.recv_timeout(Duration::from_millis(500)) {
-            Ok(line) => Some(line),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        };
+        let first = self.lines.recv_timeout(Duration::from_millis(500)).ok();
         first
             .into_iter()
             .chain(self.lines.try_iter())
