@@ -28,7 +28,8 @@ pub use devices::{Devices, Sequence};
 /// Findings that a report names; the rest is counted.
 const FINDINGS_NAMED_MAX: usize = 100;
 /// An object that waits longer than this for being processed was forgotten by the cloud: queues
-/// redeliver within minutes, and a processor that watches looks every few seconds.
+/// redeliver within minutes, and a processor that watches looks every few seconds. Rows that wait longer for being
+/// shown by gold were forgotten by its schedule.
 pub const UNPROCESSED_AFTER_S: u64 = 3_600;
 
 /// The lake's balance.
@@ -46,6 +47,8 @@ pub struct Balance {
     pub duplicates: i64,
     /// Rows kept as versions that are not the latest of their keys.
     pub superseded: i64,
+    /// Rows kept as versions that silver does not show yet: it is computed from them later.
+    pub waiting: i64,
     /// Readings that gateways gave up, by cause, as their frames say.
     pub dropped: BTreeMap<String, u64>,
     /// Batches that gateways numbered and the lake does not have.
@@ -62,6 +65,8 @@ pub struct Balance {
     pub expired_objects: u64,
     /// Objects in bronze that a check has set aside.
     pub quarantined_objects: u64,
+    /// Gold tables that do not show the newest silver yet.
+    pub gold_behind: Vec<String>,
     /// Bytes of the ledger's objects.
     pub bytes: i64,
     /// Disagreements found.
@@ -108,8 +113,8 @@ pub async fn audit(lake: &Lake, contracts: &[Contract]) -> Result<Balance, Audit
 }
 
 /// Balances the lake. An object that is not processed and was written before `lost_before_ms`
-/// (milliseconds since 1970-01-01 UTC) is a finding; a younger one is in flight. `progress` is told the steps done
-/// and all of them.
+/// (milliseconds since 1970-01-01 UTC) is a finding; a younger one is in flight. So it is with rows that computed
+/// silver or gold do not show yet. `progress` is told the steps done and all of them.
 pub async fn audit_before(
     lake: &Lake,
     contracts: &[Contract],
@@ -120,7 +125,7 @@ pub async fn audit_before(
     let steps = 4 + contracts.len() as u64;
     progress(0, steps);
     let books = Books::open(lake, contracts).await?;
-    objects::balance(&mut balance, &books).await?;
+    objects::balance(&mut balance, &books, lost_before_ms).await?;
     progress(1, steps);
     batches::balance(&mut balance, &books).await?;
     progress(2, steps);
@@ -129,9 +134,10 @@ pub async fn audit_before(
     devices::balance(&mut balance, &books, contracts).await?;
     for (done, contract) in (4..).zip(contracts) {
         progress(done, steps);
-        if let Some(shown) = latest::compare(lake, contract).await? {
+        if let Some(shown) = latest::compare(lake, contract, lost_before_ms).await? {
+            balance.waiting += shown.waiting;
             balance.superseded += shown.versions - shown.silver;
-            balance.silver -= shown.versions - shown.silver;
+            balance.silver -= shown.versions + shown.waiting - shown.silver;
             if shown.wrong > 0 {
                 balance.finding(format!(
                     "silver {}: {} rows are not what its versions say; run the processor again",
@@ -139,8 +145,12 @@ pub async fn audit_before(
                 ));
             }
         }
-        for name in gold::behind(lake, contract).await? {
-            balance.finding(format!("gold {name} does not show the newest silver; run the processor again"));
+        for gold::Behind { name, since_ms } in gold::behind(lake, contract).await? {
+            if since_ms < lost_before_ms {
+                balance
+                    .finding(format!("gold {name} does not show the newest silver; run the processor again"));
+            }
+            balance.gold_behind.push(name);
         }
     }
     Ok(balance)

@@ -6,8 +6,9 @@
 //! Last comes a signed [`receipt`]. Every step can be done twice: cut anywhere, the same command goes on with the stored plan.
 //!
 //! Places stay: an erased row is counted, as discarded by the rule `forgotten`, in bronze as in the books; so the
-//! audit balances, and a rebuild gives the same lake. Limits: lakes in folders only; objects that are not processed
-//! yet, and other copies of the lake, are not looked at; the subject is a whole value of one column.
+//! audit balances, and a rebuild gives the same lake. Limits: objects that are not processed yet, and other copies of the
+//! lake, are not looked at; nor are a bucket's noncurrent versions, which its lifecycle removes; the subject is a whole
+//! value of one column.
 
 mod books;
 mod frames;
@@ -186,7 +187,6 @@ pub async fn forget(
         let plan = Plan::make(lake, &concerned, key, subject, started_ms, &progress).await?;
         return Ok(report(&plan));
     }
-    lake.folder("forgetting")?;
     forgotten::remember(lake, key, &subject.column, &mark).await?;
     let plan = match Plan::stored(lake, &mark).await? {
         Some(plan) => plan,
@@ -272,15 +272,12 @@ enum RewriteError {
 }
 
 async fn rewrite(lake: &Lake, contract: &Contract, planned: &plan::Object) -> Result<(), RewriteError> {
-    let object = lake.bronze_object(&planned.key).await?;
-    let object = object.filter(|object| object.etag == planned.etag).ok_or(RewriteError::Changed)?;
+    let object = lake.bronze_object_as(&planned.key, &planned.etag).await?.ok_or(RewriteError::Changed)?;
     let key = BronzeKey::parse(&object.key, |name| name == contract.dataset);
     let key = key.map_err(|_| RewriteError::Key)?;
     let bytes = lake.read_as_listed(&object).await?;
-    if let Some(erased) = object::without(contract, &key, bytes, &planned.places.all())? {
-        lake.replace_bronze(&object, erased.into()).await?;
-    }
-    Ok(())
+    let erased = object::without(contract, &key, bytes, &planned.places.all())?;
+    Ok(lake.replace_bronze(&object, erased.map(Into::into)).await?)
 }
 
 /// The tables that held rows of the subject, or what was made of them.

@@ -70,7 +70,7 @@ pub struct Refreshed {
 pub async fn refresh(lake: &Lake, contract: &Contract) -> Result<Vec<Refreshed>, GoldError> {
     let mut refreshed = Vec::new();
     latest::refresh(lake, contract).await?;
-    let silver_path = format!("silver/{}", contract.dataset);
+    let silver_path = silver::path(&contract.dataset);
     for query in &contract.gold {
         for conflicts in 0..=CONFLICTS_MAX {
             let Some(silver) = Table::open(lake, &silver_path).await? else { return Ok(refreshed) };
@@ -89,10 +89,19 @@ pub async fn refresh(lake: &Lake, contract: &Contract) -> Result<Vec<Refreshed>,
     Ok(refreshed)
 }
 
+/// A gold table that does not show the newest silver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Behind {
+    /// The gold table.
+    pub name: String,
+    /// When silver first changed after what it shows, in milliseconds since 1970-01-01 UTC; 0: long ago.
+    pub since_ms: i64,
+}
+
 /// The contract's gold tables that do not show the newest silver.
-pub async fn behind(lake: &Lake, contract: &Contract) -> Result<Vec<String>, TableError> {
+pub async fn behind(lake: &Lake, contract: &Contract) -> Result<Vec<Behind>, TableError> {
     let mut behind = Vec::new();
-    let Some(silver) = Table::open(lake, &format!("silver/{}", contract.dataset)).await? else {
+    let Some(silver) = Table::open(lake, &silver::path(&contract.dataset)).await? else {
         return Ok(behind);
     };
     for query in &contract.gold {
@@ -100,14 +109,10 @@ pub async fn behind(lake: &Lake, contract: &Contract) -> Result<Vec<String>, Tab
             Some(table) => table.transaction(SHOWS).await?,
             None => None,
         };
+        let shows = shows.and_then(|version| u64::try_from(version).ok());
         // A newer version of silver with the same rows (a compaction) leaves gold as right as it was.
-        let changed = match shows.and_then(|version| u64::try_from(version).ok()) {
-            Some(shows) => silver.dts_changed_since(shows).await?.is_none_or(|days| !days.is_empty()),
-            None => true,
-        };
-        if changed {
-            behind.push(query.name.clone());
-        }
+        let changed = silver.first_changed_ms(shows).await?;
+        behind.extend(changed.map(|since_ms| Behind { name: query.name.clone(), since_ms }));
     }
     Ok(behind)
 }

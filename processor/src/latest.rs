@@ -55,8 +55,10 @@ fn failure(contract: &Contract) -> impl Fn(DataFusionError) -> LatestError + Cop
 /// How silver stands to the versions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Shown {
-    /// Versions that are kept.
+    /// Versions that silver was computed from.
     pub versions: i64,
+    /// Versions that came later.
+    pub waiting: i64,
     /// Rows of silver.
     pub silver: i64,
     /// Rows that silver should have and has not, or has and should not.
@@ -121,34 +123,54 @@ pub(crate) async fn is_computed(silver: &Table) -> Result<bool, TableError> {
 }
 
 /// Holds silver against the versions, row by row; `None` for a contract without `latestBy` or without rows.
-pub async fn compare(lake: &Lake, contract: &Contract) -> Result<Option<Shown>, LatestError> {
+/// Silver may show an earlier state of the versions, if what it lacks was not written before `late_before_ms`
+/// (milliseconds since 1970-01-01 UTC).
+pub async fn compare(
+    lake: &Lake,
+    contract: &Contract,
+    late_before_ms: i64,
+) -> Result<Option<Shown>, LatestError> {
     if contract.latest_by.is_empty() {
         return Ok(None);
     }
-    let Some(versions) = Table::open(lake, &silver::rows_path(contract)).await? else { return Ok(None) };
+    // Silver first: the versions are then no older than what it shows.
+    let silver = Table::open(lake, &silver::path(&contract.dataset)).await?;
+    let Some(newest) = Table::open(lake, &silver::rows_path(contract)).await? else { return Ok(None) };
+    let shows = match &silver {
+        Some(silver) => shows(silver).await?,
+        None => None,
+    };
     let failed = failure(contract);
     let context = session::context();
-    context.register_table("versions", versions.provider().await?).map_err(failed)?;
-    match Table::open(lake, &silver::path(&contract.dataset)).await? {
-        Some(table) => context.register_table("silver", table.provider().await?).map_err(failed)?,
-        None => context
-            .register_batch("silver", RecordBatch::new_empty(silver::schema(contract)))
-            .map_err(failed)?,
+    context.register_table("newest", newest.provider().await?).map_err(failed)?;
+    let is_late = newest.first_changed_ms(shows).await?.is_none_or(|since_ms| since_ms < late_before_ms);
+    let shown = match shows {
+        _ if is_late => Some(newest),
+        Some(version) => Some(newest.at_version(version).await?),
+        None => None,
     };
+    for (name, table) in [("versions", &shown), ("silver", &silver)] {
+        match table {
+            Some(table) => context.register_table(name, table.provider().await?),
+            None => context.register_batch(name, RecordBatch::new_empty(silver::schema(contract))),
+        }
+        .map_err(failed)?;
+    }
     let rows = "SELECT bronze_key, bronze_etag, ordinal, dt";
     let should = format!("{rows} FROM ({})", latest_sql(contract, None));
     let counts = [
         "SELECT count(*) FROM versions".to_owned(),
+        "SELECT count(*) FROM newest".to_owned(),
         "SELECT count(*) FROM silver".to_owned(),
         format!("SELECT count(*) FROM ({should} EXCEPT ALL {rows} FROM silver)"),
         format!("SELECT count(*) FROM ({rows} FROM silver EXCEPT ALL {should})"),
     ];
-    let mut numbers = [0; 4];
+    let mut numbers = [0; 5];
     for (number, sql) in numbers.iter_mut().zip(counts) {
         *number = count(&context, &sql).await.map_err(failed)?;
     }
-    let [versions, silver, missing, surplus] = numbers;
-    Ok(Some(Shown { versions, silver, wrong: missing + surplus }))
+    let [versions, newest, silver, missing, surplus] = numbers;
+    Ok(Some(Shown { versions, waiting: newest - versions, silver, wrong: missing + surplus }))
 }
 
 async fn count(context: &SessionContext, sql: &str) -> Result<i64, DataFusionError> {

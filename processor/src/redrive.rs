@@ -175,12 +175,10 @@ async fn candidates(
 ) -> Result<Vec<Candidate>, RedriveError> {
     let mut candidates = Vec::new();
     for listed in listed {
-        let object = lake.bronze_object(&listed.key).await?;
+        let object = lake.bronze_object_as(&listed.key, &listed.etag).await?;
         let key = BronzeKey::parse(&listed.key, |name| name == contract.dataset);
         match (object, key) {
-            (Some(object), Ok(key)) if object.etag == listed.etag => {
-                candidates.push(Candidate { object, key });
-            }
+            (Some(object), Ok(key)) => candidates.push(Candidate { object, key }),
             (_, Err(skip)) => {
                 report.failed.insert(listed.key.clone(), skip.to_string());
             }

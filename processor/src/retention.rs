@@ -163,8 +163,7 @@ async fn old_objects(
         let processed = DateTime::from_timestamp_millis(entry.processed_ms).unwrap_or_default();
         let day = key.unwrap_or_else(|| processed.format("%Y-%m-%d").to_string());
         if day.as_str() < first
-            && let Some(object) = lake.bronze_object(&entry.bronze_key).await?
-            && object.etag == entry.bronze_etag
+            && let Some(object) = lake.bronze_object_as(&entry.bronze_key, &entry.bronze_etag).await?
         {
             objects.push(object);
         }

@@ -132,9 +132,14 @@ async fn checkers(lake: &Lake, contracts: &[Contract]) -> Result<Vec<Checker>, R
     discard::open(lake).await?;
     let mut checkers = Vec::with_capacity(contracts.len());
     for contract in contracts {
-        checkers.push(Checker::new(contract)?.forgetting(Forgotten::load(lake, contract).await?));
+        checkers.push(checker(lake, contract).await?);
     }
     Ok(checkers)
+}
+
+/// What judges the rows of a dataset, and leaves out who is forgotten.
+pub(crate) async fn checker(lake: &Lake, contract: &Contract) -> Result<Checker, RunError> {
+    Ok(Checker::new(contract)?.forgetting(Forgotten::load(lake, contract).await?))
 }
 
 /// Computes silver where the latest versions count; how many rows of the objects it shows then.

@@ -144,6 +144,14 @@ impl Table {
         self.delta.update_state().await.map_err(failed("refreshing", &self.path))
     }
 
+    /// This table at an earlier version.
+    pub async fn at_version(&self, version: u64) -> Result<Self, TableError> {
+        let mut earlier = self.clone();
+        let loaded = earlier.delta.load_version(version).await;
+        loaded.map_err(failed("opening an earlier version of", &self.path))?;
+        Ok(earlier)
+    }
+
     /// The last version that `app_id` committed, in this snapshot.
     pub async fn transaction(&self, app_id: &str) -> Result<Option<i64>, TableError> {
         let failed = failed("looking up a transaction in", &self.path);

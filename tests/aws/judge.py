@@ -113,6 +113,18 @@ def audit(world, **more):
     return done.returncode, json.loads(done.stdout)
 
 
+def mentions(world, prefix, text, versions=False):
+    """Keys of objects that hold the text as it is, with their old versions or without."""
+    if versions:
+        pages = world.s3.get_paginator("list_object_versions").paginate(Bucket=BUCKET, Prefix=PREFIX + prefix)
+        objects = [found for page in pages for found in page.get("Versions", [])]
+    else:
+        objects = world.objects(prefix)
+    places = [{name: found[name] for name in ("Key", "VersionId") if name in found} for found in objects]
+    bodies = ((place["Key"], world.s3.get_object(Bucket=BUCKET, **place)["Body"].read()) for place in places)
+    return [key for key, body in bodies if text.encode() in body]
+
+
 def verify(world, truth, lake):
     words = [world.bin / "ingot-sim", "verify", "--truth", truth, "--lake", lake, "--format", "json"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=120)

@@ -3,9 +3,13 @@
 Functions run with their clock set ahead, so nobody waits.
 """
 
+import json
+
 import judge
 from environment import clock_ahead
-from files import returns
+from files import CANARY, returns
+from stand_in import client
+from world import BUCKET, PREFIX
 
 DAY_S = 24 * 60 * 60
 
@@ -15,8 +19,50 @@ class Later:
         self.world, self.road, self.tell = world, road, tell
 
     def run(self):
-        for step in [self.upkeep, self.the_road_goes_on, self.an_operator, self.the_books_again]:
+        for step in [
+            self.a_person_is_forgotten,
+            self.upkeep,
+            self.the_road_goes_on,
+            self.an_operator,
+            self.the_books_again,
+        ]:
             step()
+
+    def a_person_is_forgotten(self):
+        """An operator erases somebody. The rewritten objects' events come, and nothing is counted twice."""
+        world = self.world
+        who = f"tom1@{CANARY}.example"
+        rights = world.credentials["OperatorRole"] | world.endpoint
+        words = ["--lake", world.lake, "--format", "json", *judge.contract_words(world), "--alone", "--subject", "-"]
+        secret = ["--pseudonym-key-secret", world.stack.ref("PseudonymKey")]
+        assert judge.mentions(world, "bronze/returns/", who), f"nobody sent {who}"
+        done = judge.processor(world, "forget", *words, *secret, env=rights, input=f"customer_email={who}")
+        assert done.returncode == 0, done.stderr
+        report = json.loads(done.stdout)
+        rewritten = report["datasets"]["returns"]["bronze_objects"]
+        assert report["receipt"] in world.keys("receipts/"), report
+        assert not judge.mentions(world, "", who)
+        removed = self.old_versions_go()
+        assert removed > rewritten and not judge.mentions(world, "", who, versions=True)
+        before = self.road.ingest.messages
+        self.road.ingest.settle()
+        assert self.road.ingest.messages >= before + rewritten > before, "no events of the rewritten objects"
+        found = world.run_task("Audit")
+        assert found["findings"] == [], found
+        self.tell("a person is forgotten", objects=rewritten, rows=report["datasets"]["returns"]["bronze_rows"])
+
+    def old_versions_go(self):
+        """At once, and not after `NoncurrentDays`."""
+        s3 = client("s3", self.world.recorder.port, self.world.credentials["OperatorRole"])
+        old = [
+            {"Key": found["Key"], "VersionId": found["VersionId"]}
+            for page in s3.get_paginator("list_object_versions").paginate(Bucket=BUCKET, Prefix=PREFIX)
+            for found in page.get("Versions", [])
+            if not found["IsLatest"]
+        ]
+        for first in range(0, len(old), 1_000):
+            s3.delete_objects(Bucket=BUCKET, Delete={"Objects": old[first : first + 1_000], "Quiet": True})
+        return len(old)
 
     def upkeep(self):
         """In ten days: compaction, checkpoints, old logs, what no table shows any more, what expired."""

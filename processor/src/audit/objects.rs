@@ -4,8 +4,13 @@ use super::books::Books;
 use super::{AuditError, Balance};
 use crate::discard::DUPLICATE;
 
-/// Sums the ledger up and holds it against the rows that are there.
-pub(super) async fn balance(balance: &mut Balance, books: &Books) -> Result<(), AuditError> {
+/// Sums the ledger up and holds it against the rows that are there. Rows without an entry are those of an object that is
+/// being worked on, if that was written not before `lost_before_ms`.
+pub(super) async fn balance(
+    balance: &mut Balance,
+    books: &Books,
+    lost_before_ms: i64,
+) -> Result<(), AuditError> {
     let sums =
         "SELECT count(*), sum(rows_in), sum(bytes), sum(silver), sum(discarded), sum(duplicates) FROM ledger";
     books
@@ -20,7 +25,7 @@ pub(super) async fn balance(balance: &mut Balance, books: &Books) -> Result<(), 
         })
         .await?;
     against_itself(balance, books).await?;
-    against_the_rows(balance, books).await
+    against_the_rows(balance, books, lost_before_ms).await
 }
 
 async fn against_itself(balance: &mut Balance, books: &Books) -> Result<(), AuditError> {
@@ -63,7 +68,11 @@ async fn against_itself(balance: &mut Balance, books: &Books) -> Result<(), Audi
         .await
 }
 
-async fn against_the_rows(balance: &mut Balance, books: &Books) -> Result<(), AuditError> {
+async fn against_the_rows(
+    balance: &mut Balance,
+    books: &Books,
+    lost_before_ms: i64,
+) -> Result<(), AuditError> {
     let mut parts = vec![format!(
         "SELECT bronze_key, bronze_etag, 0 AS silver,
             count(*) FILTER (WHERE rule <> '{DUPLICATE}') AS discarded,
@@ -89,7 +98,9 @@ async fn against_the_rows(balance: &mut Balance, books: &Books) -> Result<(), Au
                 l.silver, t.silver, l.discarded, t.discarded, l.duplicates, t.duplicates
          FROM ledger l FULL JOIN there t ON l.bronze_key = t.bronze_key AND l.bronze_etag = t.bronze_etag
            LEFT JOIN gone e ON l.bronze_key = e.bronze_key AND l.bronze_etag = e.bronze_etag
-         WHERE l.bronze_key IS NULL
+           LEFT JOIN (SELECT bronze_key, bronze_etag FROM bronze WHERE modified_ms >= {lost_before_ms}) y
+             ON t.bronze_key = y.bronze_key AND t.bronze_etag = y.bronze_etag
+         WHERE (l.bronze_key IS NULL AND y.bronze_key IS NULL)
             OR coalesce(t.silver, 0) NOT BETWEEN l.silver - coalesce(e.silver, 0) AND l.silver
             OR coalesce(t.discarded, 0) NOT BETWEEN l.discarded - coalesce(e.discarded, 0) AND l.discarded
             OR coalesce(t.duplicates, 0) NOT BETWEEN l.duplicates - coalesce(e.duplicates, 0) AND l.duplicates

@@ -23,7 +23,8 @@ pub struct AuditArgs {
     /// The lake and its contracts.
     #[command(flatten)]
     place: Place,
-    /// Seconds after which an object in bronze that is not processed counts as forgotten
+    /// Seconds after which an object in bronze that is not processed counts as forgotten, and so do rows that gold does
+    /// not show
     #[arg(long, value_name = "S", default_value_t = UNPROCESSED_AFTER_S)]
     unprocessed_after_s: u64,
     /// Hand forgotten objects on again: to the queue, if there is one. Without, that is to count them: the next run lists
@@ -116,13 +117,16 @@ fn text(Audited { balance, requeued }: &Audited) -> String {
         balance.silver,
         balance.discarded,
         balance.duplicates,
-        superseded(balance.superseded),
+        superseded(balance.superseded) + &waiting(balance.waiting),
         balance.in_flight_objects,
         balance.quarantined_objects,
         balance.dropped.values().sum::<u64>(),
     );
     for (dataset, devices) in &balance.devices {
         text += &devices_text(dataset, devices);
+    }
+    if !balance.gold_behind.is_empty() {
+        text += &format!("\n  behind silver: gold {}", balance.gold_behind.join(", "));
     }
     for key in &balance.unprocessed {
         text += &format!("\n  never processed: {key}");
@@ -138,6 +142,10 @@ fn text(Audited { balance, requeued }: &Audited) -> String {
     }
     text += if balance.is_balanced() { "\nbalanced" } else { "\nNOT balanced" };
     text
+}
+
+fn waiting(rows: i64) -> String {
+    if rows == 0 { String::new() } else { format!(" + {rows} not shown yet") }
 }
 
 fn devices_text(dataset: &str, devices: &Devices) -> String {

@@ -105,8 +105,8 @@ impl<'a> Gone<'a> {
     ) -> Self {
         let entry = entries.get(&BronzeObject::id_of(&object.key, &object.etag)).cloned();
         let mut gone = Self { object, entry, now: None };
-        let there = lake.bronze_object(&object.key).await.ok().flatten();
-        let there = there.filter(|there| there.etag == object.etag && gone.entry.is_some());
+        let there = lake.bronze_object_as(&object.key, &object.etag).await.ok().flatten();
+        let there = there.filter(|_| gone.entry.is_some());
         let dataset = &checker.contract().dataset;
         if let Some(there) = there
             && let Ok(key) = BronzeKey::parse(&object.key, |name| name == dataset)

@@ -24,7 +24,7 @@ use super::{ForgetError, Subject};
 use crate::bronze::BronzeKey;
 use crate::contract::{Contract, Redact};
 use crate::forgotten::RULE;
-use crate::lake::Lake;
+use crate::lake::{BronzeObject, Lake};
 use crate::pseudonym::PseudonymKey;
 use crate::reading::Reading;
 use crate::table::Table;
@@ -32,6 +32,8 @@ use crate::{discard, ledger, quarantine, session, silver};
 
 /// Where plans are, below the lake.
 const DIR: &str = "forgetting";
+/// Objects that are looked up at once.
+const LOOKED_UP_AT_ONCE: usize = 256;
 /// Rules whose rows could not be read, so that nobody knows whose they are.
 const UNREADABLE: [&str; 13] = [
     "frame",
@@ -212,10 +214,16 @@ impl<'a> Search<'a> {
         self.in_discard().await?;
         self.in_books().await?;
         let candidates = std::mem::take(&mut self.candidates);
+        let candidates: Vec<String> = candidates.into_iter().collect();
+        let found = candidates.len() as u64;
         let mut in_bronze = BTreeSet::new();
-        for (done, key) in candidates.iter().enumerate() {
-            progress(done as u64, candidates.len() as u64);
-            in_bronze.extend(self.in_bronze(key).await?);
+        let mut done = 0;
+        for keys in candidates.chunks(LOOKED_UP_AT_ONCE) {
+            for object in self.lake.bronze_objects(keys).await? {
+                in_bronze.extend(self.in_bronze(object).await?);
+                done += 1;
+                progress(done, found);
+            }
         }
         self.count().await?;
         let objects = self.places.into_iter().map(|((key, etag), places)| {
@@ -307,10 +315,10 @@ impl<'a> Search<'a> {
         Ok(())
     }
 
-    /// Reads an object; its identity, if it is there and holds rows that go.
-    async fn in_bronze(&mut self, key: &str) -> Result<Option<Id>, ForgetError> {
-        let Some(object) = self.lake.bronze_object(key).await? else { return Ok(None) };
-        let Ok(parsed) = BronzeKey::parse(key, |name| name == self.contract.dataset) else { return Ok(None) };
+    /// Reads an object; its identity, if it holds rows that go.
+    async fn in_bronze(&mut self, object: BronzeObject) -> Result<Option<Id>, ForgetError> {
+        let parsed = BronzeKey::parse(&object.key, |name| name == self.contract.dataset);
+        let Ok(parsed) = parsed else { return Ok(None) };
         let mut found = object::Found::default();
         let mut reading = Reading::open(self.lake, &object, &parsed).await?;
         while reading.fill().await? {

@@ -3,6 +3,7 @@
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use datafusion::arrow::util::pretty::pretty_format_batches;
@@ -10,7 +11,10 @@ use deltalake::parquet::file::reader::{FileReader, SerializedFileReader};
 use flate2::Compression;
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
+use futures::TryStreamExt;
 use ingot_agent::{Batch, Quality, Reading};
+use object_store::memory::InMemory;
+use object_store::{ObjectStore, ObjectStoreExt};
 use tempfile::TempDir;
 
 use super::receipt::verify;
@@ -18,6 +22,7 @@ use super::*;
 use crate::audit::audit;
 use crate::decode::{Field, Parts};
 use crate::examine::WHOLE;
+use crate::lake::BronzeObject;
 use crate::query::query;
 use crate::rebuild::rebuild;
 use crate::run::run;
@@ -60,8 +65,14 @@ fn gz(text: &str) -> Vec<u8> {
 }
 
 impl Fixture {
-    /// Without alerts of its own; `pseudonym`: the address has one in silver.
+    /// `pseudonym`: the address has one in silver.
     async fn new(pseudonym: bool) -> Self {
+        let fixture = Self::with_bronze(pseudonym);
+        fixture.run().await;
+        fixture
+    }
+
+    fn with_bronze(pseudonym: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let lake = Lake::open(url::Url::from_directory_path(dir.path()).unwrap().as_str()).unwrap();
         let key = PseudonymKey::new(b"0123456789abcdef0123456789abcdef").unwrap();
@@ -75,7 +86,6 @@ impl Fixture {
         contracts.iter_mut().for_each(|contract| contract.pseudonym_key = Some(key.clone()));
         let fixture = Self { dir, lake, contracts, key };
         fixture.fill();
-        fixture.run().await;
         fixture
     }
 
@@ -249,6 +259,52 @@ async fn a_person_and_a_device_are_gone_from_every_byte_and_nobody_else_is() {
         lake.forget(&format!("customer_email={PERSON}")).await;
         assert_eq!(holding(lake.dir.path(), PERSON), Vec::<String>::new());
         lake.holds().await;
+    }
+}
+
+#[tokio::test]
+async fn in_a_bucket_they_are_gone_from_every_object_and_no_object_is_new() {
+    let bucket: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    let mut lake = Fixture::with_bronze(false);
+    for path in files(lake.dir.path()) {
+        let key = path.strip_prefix(lake.dir.path()).unwrap().display().to_string();
+        bucket.put(&key.into(), std::fs::read(&path).unwrap().into()).await.unwrap();
+    }
+    lake.lake = Lake::over(url::Url::parse("memory://forgetful").unwrap(), Arc::clone(&bucket));
+    lake.run().await;
+    let others = lake.others().await;
+    let objects = lake.lake.list_bronze().await.unwrap();
+    for (subject, dataset, name) in [
+        (format!("customer_email={PERSON}"), "orders", PERSON),
+        (format!("device={DEVICE}"), "sensor_readings", DEVICE),
+    ] {
+        let before = tempfile::tempdir().unwrap();
+        copy(&bucket, before.path()).await;
+        assert!(!holding(before.path(), name).is_empty());
+        let report = lake.forget(&subject).await;
+        assert!(report.receipt.is_some() && report.datasets[dataset].bronze_rows > 3, "{report:?}");
+        let after = tempfile::tempdir().unwrap();
+        copy(&bucket, after.path()).await;
+        assert_eq!(holding(after.path(), name), Vec::<String>::new());
+        assert_eq!(lake.others().await, others);
+        let report = run(&lake.lake, &lake.contracts, |_, _| {}).await.unwrap();
+        assert_eq!((report.objects, report.failed.len()), (0, 0));
+        let balance = audit(&lake.lake, &lake.contracts).await.unwrap();
+        assert!(balance.is_balanced(), "{:?}", balance.findings);
+    }
+    let identity = |objects: Vec<BronzeObject>| -> Vec<(String, String, i64)> {
+        objects.into_iter().map(|object| (object.key, object.etag, object.modified_ms)).collect()
+    };
+    assert_eq!(identity(lake.lake.list_bronze().await.unwrap()), identity(objects));
+}
+
+/// Everything that is in the bucket, as files.
+async fn copy(bucket: &Arc<dyn ObjectStore>, to: &Path) {
+    let listed: Vec<_> = bucket.list(None).try_collect().await.unwrap();
+    for object in listed {
+        let file = to.join(object.location.as_ref());
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, bucket.get(&object.location).await.unwrap().bytes().await.unwrap()).unwrap();
     }
 }
 

@@ -8,7 +8,11 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 
+use super::replace::NOTES;
 use super::{Lake, LakeError, location};
+
+/// Questions to the store at once.
+const ASKED_AT_ONCE: usize = 32;
 
 /// One object in bronze, as a listing shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,13 +54,38 @@ impl Lake {
 
     /// A bronze object as it is now, or `None` where there is none.
     pub async fn bronze_object(&self, key: &str) -> Result<Option<BronzeObject>, LakeError> {
+        let found = self.stored_object(key).await?;
+        Ok(self.known_as(found.into_iter().collect()).await?.pop())
+    }
+
+    /// Those of the bronze objects that are there.
+    pub(crate) async fn bronze_objects(&self, keys: &[String]) -> Result<Vec<BronzeObject>, LakeError> {
+        let looks = futures::stream::iter(keys).map(|key| self.stored_object(key)).buffered(ASKED_AT_ONCE);
+        self.known_as(looks.try_filter_map(|found| async { Ok(found) }).try_collect().await?).await
+    }
+
+    /// A bronze object, if it is there and in the state that the lake knows under this tag.
+    pub(crate) async fn bronze_object_as(
+        &self,
+        key: &str,
+        etag: &str,
+    ) -> Result<Option<BronzeObject>, LakeError> {
+        match self.stored_object(key).await? {
+            // No rewritten object has its old tag: nothing needs to be looked up.
+            Some(found) if found.etag != etag => {
+                Ok(self.known_as(vec![found]).await?.pop().filter(|found| found.etag == etag))
+            }
+            found => Ok(found),
+        }
+    }
+
+    /// An object under the tag that the store gives it, which is not the lake's where it was rewritten
+    /// ([`known_as`](Self::known_as)).
+    pub(crate) async fn stored_object(&self, key: &str) -> Result<Option<BronzeObject>, LakeError> {
         let at = location(key)?;
         match self.store.head(&at).await {
             // Below a prefix, the answer has the whole key.
-            Ok(meta) => {
-                let found = self.listed(ObjectMeta { location: at, ..meta });
-                Ok(self.known_as(vec![found]).await?.pop())
-            }
+            Ok(meta) => Ok(Some(self.listed(ObjectMeta { location: at, ..meta }))),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(source) => Err(LakeError::Store { operation: "looking for", key: key.to_owned(), source }),
         }
@@ -68,7 +97,7 @@ impl Lake {
         let failed = move |source| LakeError::Store { operation: "listing", key: "bronze".into(), source };
         let lake = self.clone();
         let found = self.store.list(Some(&prefix)).map_ok(move |meta| lake.listed(meta)).map_err(failed);
-        if self.has_retagged() { self.clone().known_as_stream(found) } else { found.boxed() }
+        if self.may_have(NOTES) { self.clone().known_as_stream(found) } else { found.boxed() }
     }
 
     /// A listed object's bytes, if it still is what was listed.

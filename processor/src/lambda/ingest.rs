@@ -14,17 +14,14 @@ use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
 use crate::bronze::BronzeKey;
-use crate::check::{CheckError, Checker};
 use crate::contract::Contract;
 use crate::discard;
-use crate::forgotten::{Forgotten, ForgottenError};
-use crate::lake::{BronzeObject, Lake};
-use crate::ledger::{self, LedgerError};
+use crate::lake::{BronzeObject, Lake, LakeError};
+use crate::ledger;
 use crate::promote::{Candidate, promote};
-use crate::pseudonym::NoKey;
-use crate::quarantine::{self, QuarantineError};
-use crate::run::{GROUP_BYTES_MAX, RunReport, groups};
-use crate::table::{Table, TableError};
+use crate::quarantine;
+use crate::run::{GROUP_BYTES_MAX, RunError, RunReport, checker, groups};
+use crate::table::Table;
 
 /// Objects that are looked up at once.
 const LOOKED_UP_AT_ONCE: usize = 32;
@@ -58,29 +55,6 @@ impl Bounds {
     }
 }
 
-/// Nothing can be ingested.
-#[derive(Debug, thiserror::Error)]
-pub enum IngestError {
-    /// A table.
-    #[error(transparent)]
-    Table(#[from] TableError),
-    /// The ledger.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-    /// Quarantine.
-    #[error(transparent)]
-    Quarantine(#[from] QuarantineError),
-    /// A contract's pseudonyms.
-    #[error(transparent)]
-    Key(#[from] NoKey),
-    /// A contract's checks.
-    #[error(transparent)]
-    Checker(#[from] CheckError),
-    /// Those who are forgotten.
-    #[error(transparent)]
-    Forgotten(#[from] ForgottenError),
-}
-
 /// Ingests the objects of these keys, which are below the lake. Whatever could not be done is in the report's `failed`,
 /// by key.
 pub async fn ingest(
@@ -91,7 +65,13 @@ pub async fn ingest(
 ) -> RunReport {
     let mut report = RunReport::default();
     let known = known(contracts, keys, &mut report);
-    let candidates = looked_up(lake, known, bounds, &mut report).await;
+    let mut candidates = looked_up(lake, known, bounds, &mut report).await;
+    if let Err(error) = name_as_known(lake, &mut candidates).await {
+        warn!(%error, "nothing was ingested");
+        let keys = candidates.into_iter().map(|candidate| (candidate.object.key, error.to_string()));
+        report.failed.extend(keys);
+        return report;
+    }
     let mut pending: BTreeMap<String, Vec<Candidate>> = BTreeMap::new();
     for candidate in candidates {
         pending.entry(candidate.key.dataset.clone()).or_default().push(candidate);
@@ -131,7 +111,7 @@ async fn looked_up(
     report: &mut RunReport,
 ) -> Vec<Candidate> {
     let look = |key: BronzeKey| async move {
-        let found = timeout_at(bounds.ends, lake.bronze_object(&key.key)).await;
+        let found = timeout_at(bounds.ends, lake.stored_object(&key.key)).await;
         (key, found)
     };
     let mut looks = futures::stream::iter(keys).map(look).buffer_unordered(LOOKED_UP_AT_ONCE);
@@ -152,6 +132,15 @@ async fn looked_up(
     candidates
 }
 
+/// Gives objects that were rewritten the tags by which the lake knows them: all of them by one look.
+async fn name_as_known(lake: &Lake, candidates: &mut [Candidate]) -> Result<(), LakeError> {
+    let found = candidates.iter().map(|candidate| candidate.object.clone()).collect();
+    for (candidate, known) in candidates.iter_mut().zip(lake.known_as(found).await?) {
+        candidate.object = known;
+    }
+    Ok(())
+}
+
 async fn ingest_dataset(
     lake: &Lake,
     contract: &Contract,
@@ -159,7 +148,7 @@ async fn ingest_dataset(
     bounds: Bounds,
     longest: &mut Duration,
     report: &mut RunReport,
-) -> Result<(), IngestError> {
+) -> Result<(), RunError> {
     contract.check_key()?;
     let mut waiting = not_done(lake, contract, candidates, report).await?;
     if waiting.is_empty() {
@@ -167,7 +156,7 @@ async fn ingest_dataset(
     }
     // As `run` takes them: of rows with one key the first is kept.
     waiting.sort_by_key(|candidate| candidate.object.modified_ms);
-    let checker = Checker::new(contract)?.forgetting(Forgotten::load(lake, contract).await?);
+    let checker = checker(lake, contract).await?;
     let dataset = &contract.dataset;
     let mut left = waiting.len() as u64;
     let leave = |report: &mut RunReport, group: &[Candidate], reason: &str| {
@@ -207,7 +196,7 @@ async fn not_done(
     contract: &Contract,
     candidates: Vec<Candidate>,
     report: &mut RunReport,
-) -> Result<Vec<Candidate>, IngestError> {
+) -> Result<Vec<Candidate>, RunError> {
     let Some(ledger) = Table::open(lake, ledger::PATH).await? else {
         // Nothing discarded is an empty table, not a missing one.
         discard::open(lake).await?;

@@ -1,13 +1,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use datafusion::arrow::json::LineDelimitedWriter;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::audit::audit;
+use crate::audit::{audit, audit_before};
+use crate::lambda::ingest::{Bounds, ingest};
 use crate::query::query;
 use crate::run::{RunReport, run};
 
@@ -109,6 +111,41 @@ async fn an_orders_latest_record_counts_and_the_sums_stay_provable() {
     assert_eq!((balance.rows_in, balance.silver, balance.duplicates, balance.superseded), (7, 3, 1, 3));
     // Every version is kept.
     assert_eq!(lake.rows("SELECT count(*) AS rows FROM versions.orders").await, [json!({"rows": 6})]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_computed_later_may_wait_but_not_for_long() {
+    let lake = TempLake::new();
+    lake.write("a.ndjson", &[version(1, 1, 0, 0), version(2, 1, 0, 0)]);
+    lake.run().await;
+    // As a function of Lambda takes an object: silver and gold are computed by another, on a schedule.
+    lake.write("b.ndjson", &[version(1, 2, 1, 0), version(3, 1, 0, 0)]);
+    let keys = BTreeSet::from(["bronze/orders/b.ndjson".to_owned()]);
+    let bounds = Bounds::new(512, Duration::from_secs(60));
+    assert!(ingest(&lake.lake, &orders(), &keys, bounds).await.failed.is_empty());
+
+    let waits = audit(&lake.lake, &orders()).await.unwrap();
+    assert!(waits.is_balanced(), "{:?}", waits.findings);
+    assert_eq!((waits.rows_in, waits.silver, waits.waiting, waits.superseded), (4, 2, 2, 0));
+    // Gold shows all of silver, which waits itself.
+    assert!(waits.gold_behind.is_empty());
+    let late = audit_before(&lake.lake, &orders(), i64::MAX, |_, _| {}).await.unwrap();
+    assert_eq!(
+        late.findings,
+        ["silver orders: 3 rows are not what its versions say; run the processor again"]
+    );
+
+    refresh(&lake.lake, &orders()[0]).await.unwrap();
+    let waits = audit(&lake.lake, &orders()).await.unwrap();
+    assert!(waits.is_balanced(), "{:?}", waits.findings);
+    assert_eq!((waits.silver, waits.waiting, waits.superseded), (3, 0, 1));
+    let contracts = orders();
+    let gold: Vec<&str> = contracts[0].gold.iter().map(|query| query.name.as_str()).collect();
+    assert_eq!(waits.gold_behind, gold);
+    let late = audit_before(&lake.lake, &orders(), i64::MAX, |_, _| {}).await.unwrap();
+    assert_eq!(late.findings_count, gold.len() as u64);
+    lake.run().await;
+    assert!(audit(&lake.lake, &orders()).await.unwrap().gold_behind.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

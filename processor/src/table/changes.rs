@@ -32,6 +32,26 @@ impl Table {
         Ok(Some(dts))
     }
 
+    /// When rows first changed after version `after`, or ever (milliseconds since 1970-01-01 UTC, by the writer's clock);
+    /// `None` where none did. Long ago (0) where the log no longer reaches back that far.
+    pub async fn first_changed_ms(&self, after: Option<u64>) -> Result<Option<i64>, TableError> {
+        for version in after.map_or(0, |after| after + 1)..=self.version() {
+            let Some(entry) = self.commit(version).await? else { return Ok(Some(0)) };
+            if transactions::carries(&entry, COMPACTED) {
+                continue;
+            }
+            let actions =
+                entry.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok());
+            let actions: Vec<Value> = actions.collect();
+            if actions.iter().any(|action| action.get("add").or_else(|| action.get("remove")).is_some()) {
+                let written =
+                    actions.iter().find_map(|action| action.pointer("/commitInfo/timestamp")?.as_i64());
+                return Ok(Some(written.unwrap_or(0)));
+            }
+        }
+        Ok(None)
+    }
+
     /// The transactions that were committed after version `after`, or `None` where the log no longer reaches back
     /// that far.
     pub async fn transactions_since(&self, after: u64) -> Result<Option<BTreeSet<String>>, TableError> {

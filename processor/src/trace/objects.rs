@@ -129,7 +129,7 @@ async fn frames(
     key: &str,
     etag: &str,
 ) -> Result<Option<Vec<FrameHeader>>, TraceError> {
-    let Some(object) = lake.bronze_object(key).await?.filter(|object| object.etag == etag) else {
+    let Some(object) = lake.bronze_object_as(key, etag).await? else {
         return Ok(None);
     };
     let Ok(key) = BronzeKey::parse(key, |name| name == contract.dataset) else { return Ok(None) };

@@ -1,6 +1,5 @@
 //! Personal data stays in bronze: a thousand canaries, in every field and format, and not one of them anywhere
 //! else: tables, their logs and statistics, lineage, alerts, what the commands say.
-#![allow(clippy::unwrap_used, missing_docs)]
 
 use std::collections::HashSet;
 use std::fmt::Write as _;

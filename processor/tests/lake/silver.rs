@@ -1,6 +1,4 @@
 //! Silver takes each key once, whoever brings it, however often and in whatever grouping.
-#![allow(clippy::unwrap_used, missing_docs)]
-
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, Int64Array, StringArray};

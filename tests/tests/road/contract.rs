@@ -1,5 +1,4 @@
 //! `contract lint|test|diff`, as a user runs them.
-#![allow(clippy::unwrap_used, missing_docs)]
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -1,13 +1,10 @@
 //! The catalog: views say what is true when they are run, and Glue (moto's) is as the contracts say, also after changes.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
-#[path = "common/moto.rs"]
-mod moto;
 
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
+use crate::moto::Moto;
 use chrono::{TimeDelta, Utc};
 use datafusion::catalog::{MemorySchemaProvider, SchemaProvider};
 use datafusion::prelude::SessionContext;
@@ -18,7 +15,6 @@ use ingot_processor::lake::Lake;
 use ingot_processor::run::run;
 use ingot_processor::session;
 use ingot_processor::table::Table;
-use moto::Moto;
 use serde_json::{Value, json};
 
 const LOCATION: &str = "s3://lake/tenant";
@@ -215,7 +211,7 @@ async fn a_sync_makes_the_catalog_and_a_second_one_finds_nothing_to_do() {
     }
     theirs["Parameters"]["owner"] = "shop".into();
     moto.call("glue", "AWSGlue.UpdateTable", &json!({"DatabaseName": "ingot", "TableInput": theirs}));
-    let text = include_str!("../../contracts/orders.yaml").replacen(
+    let text = include_str!("../../../contracts/orders.yaml").replacen(
         "    quality:\n",
         "      - { name: weight, logicalType: number, description: Of the parcel, customProperties: [{ property: unit, value: kg }] }\n    quality:\n",
         1,

@@ -1,5 +1,4 @@
 //! docs/contracts.md is followed literally: its commands run, and print what it says.
-#![allow(clippy::unwrap_used, missing_docs)]
 
 use std::process::Command;
 

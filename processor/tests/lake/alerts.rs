@@ -1,12 +1,9 @@
 //! One alert per cause: opened once, resolved once, whoever looks and however often; told when it can be.
-#![allow(clippy::unwrap_used, missing_docs)]
-
-#[path = "common/moto.rs"]
-mod moto;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::moto::Moto;
 use chrono::Utc;
 use ingot_processor::alert::episode::{Event, Kind};
 use ingot_processor::alert::judge;
@@ -15,14 +12,13 @@ use ingot_processor::alert::target::{TRIES_MAX, Target, Webhook};
 use ingot_processor::contract::Contract;
 use ingot_processor::lake::Lake;
 use ingot_processor::run::run;
-use moto::Moto;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 /// The sensors' contract with the alerts of this test.
 fn sensors(alerts: &str) -> Vec<Contract> {
-    let text = include_str!("../../contracts/sensor_readings.yaml");
+    let text = include_str!("../../../contracts/sensor_readings.yaml");
     let start = text.find("  - property: alerts").unwrap();
     let end = text.find("  - property: examples").unwrap();
     let text = format!("{}  - property: alerts\n    value: [{alerts}]\n{}", &text[..start], &text[end..]);
@@ -219,7 +215,7 @@ async fn a_webhook_that_was_down_gets_what_it_missed_in_order_and_signed() {
 
 #[test]
 fn thresholds_that_would_flap_or_mean_nothing_are_refused_at_once() {
-    let text = include_str!("../../contracts/sensor_readings.yaml");
+    let text = include_str!("../../../contracts/sensor_readings.yaml");
     let alerts = "{ name: a, watch: discard_rate, openAbovePercent: 5, resolveBelowPercent: 9 }, { name: b, watch: freshness, openAbovePercent: 5 }, { name: c, watch: mood }, { name: c, watch: lost, windowMinutes: 0 }";
     let start = text.find("  - property: alerts").unwrap();
     let end = text.find("  - property: examples").unwrap();

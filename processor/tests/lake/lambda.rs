@@ -1,18 +1,12 @@
 //! The processor as a function of Lambda: what queues, S3 and the clock bring is done once, and what cannot be done comes
 //! again, alone. The program is the real one; Lambda's Runtime API is the test's, S3, SQS, SNS and the rest are moto's.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
-#[path = "common/moto.rs"]
-mod moto;
-#[path = "common/runtime.rs"]
-mod runtime;
 
 use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::Duration;
 
-use moto::Moto;
-use runtime::Function;
+use crate::moto::Moto;
+use crate::runtime::Function;
 use serde_json::{Value, json};
 
 const LAKE: &str = "s3://lake/tenant=a";
@@ -406,7 +400,8 @@ fn contracts_come_beside_the_program_and_the_key_from_a_secret() {
     let root = tempfile::tempdir().unwrap();
     let folder = root.path().join("contracts");
     std::fs::create_dir(&folder).unwrap();
-    let orders = include_str!("../../contracts/orders.yaml").replacen("value: mask", "value: pseudonym", 1);
+    let orders =
+        include_str!("../../../contracts/orders.yaml").replacen("value: mask", "value: pseudonym", 1);
     std::fs::write(folder.join("orders.yaml"), orders).unwrap();
     std::fs::write(folder.join("readme.txt"), "no contract").unwrap();
     let secret = json!({"Name": "ingot/key", "SecretString": "0123456789abcdef0123456789abcdef", "ClientRequestToken": "0123456789abcdef0123456789abcdef"});

@@ -1,5 +1,4 @@
 //! Checks that concern more than a row: severities of objects, lists beside the contract.
-#![allow(clippy::unwrap_used, missing_docs)]
 
 use std::path::Path;
 

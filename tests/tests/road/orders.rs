@@ -1,5 +1,4 @@
 //! A website's orders: files in bronze, from there on the sensors' road.
-#![allow(clippy::unwrap_used, missing_docs)]
 
 use ingot_tests::TempLake;
 use serde_json::{Value, json};

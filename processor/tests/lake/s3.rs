@@ -1,13 +1,9 @@
 //! A lake in a bucket is the lake on a disk: the same commands, the same rows, any number of processors, and refusals that
 //! say what to do. S3 is moto's.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
-#[path = "common/moto.rs"]
-mod moto;
 
 use std::process::Command;
 
-use moto::{Moto, ended};
+use crate::moto::{Moto, ended};
 use serde_json::{Value, json};
 
 const LAKE: &str = "s3://lake/tenant=a";
@@ -87,7 +83,7 @@ fn every_command_does_in_a_bucket_what_it_does_on_a_disk() {
     assert!(tags.iter().all(|tag| tag["bronze_etag"].as_str().unwrap().len() == 32), "{tags:?}");
 
     // A rule that was wrong: its rows are judged again.
-    let wider = include_str!("../../contracts/orders.yaml").replace("'CAD')", "'CAD', 'BTC')");
+    let wider = include_str!("../../../contracts/orders.yaml").replace("'CAD')", "'CAD', 'BTC')");
     let file = dir.path().join("orders.yaml");
     std::fs::write(&file, wider).unwrap();
     for lake in [LAKE, &disk] {
@@ -107,20 +103,31 @@ fn every_command_does_in_a_bucket_what_it_does_on_a_disk() {
     let cell = ["trace", "--lake", LAKE, "--gold", "sensor_hourly", "--where", "device = 'd1'"];
     assert!(done(&moto, &cell).to_string().contains("a 3+fünf%.ndjson"));
 
-    // What only a disk can do is refused before anything changes.
+    // A device is forgotten: what is left of its rows is their places, and its objects are no new ones.
     let key = dir.path().join("key");
     std::fs::write(&key, "0123456789abcdef0123456789abcdef").unwrap();
-    let key = key.to_str().unwrap();
-    for words in [
-        vec!["forget", "--lake", LAKE, "--subject", "device=d1", "--pseudonym-key-file", key],
-        vec!["rebuild", "--lake", &disk, "--into", "s3://lake/new"],
-    ] {
-        let (code, _, stderr) = moto.processor(&words);
-        assert_eq!(code, 1);
-        assert!(stderr.contains("needs lakes in folders of this machine, and s3://lake/"), "{stderr}");
+    let key = ["--pseudonym-key-file", key.to_str().unwrap()];
+    for lake in [LAKE, &disk] {
+        let words = ["forget", "--lake", lake, "--subject", "device=d1", "--alone"];
+        let forgotten = done(&moto, &[&words[..], &key].concat());
+        let erased = &forgotten["datasets"]["sensor_readings"];
+        assert_eq!(
+            (&erased["bronze_objects"], &erased["bronze_rows"]),
+            (&json!(12), &json!(24)),
+            "{forgotten}"
+        );
+        assert_eq!(done(&moto, &[&["run", "--lake", lake][..], &key].concat())["objects"], 0);
+        done(&moto, &["audit", "--lake", lake]);
     }
-    done(&moto, &["audit", "--lake", LAKE]);
-    assert_eq!(held(&moto, LAKE)[0].len(), 12);
+    assert_eq!(held(&moto, LAKE), held(&moto, &disk));
+    assert_eq!(held(&moto, LAKE)[0], Vec::<Value>::new());
+    let left = moto.get("lake", &format!("tenant=a/{}", objects()[3].0));
+    assert!(!left.contains("\"d1\"") && left.contains("\"d2\""), "{left}");
+
+    // What only a disk can do is refused before anything changes.
+    let (code, _, stderr) = moto.processor(&["rebuild", "--lake", &disk, "--into", "s3://lake/new"]);
+    assert_eq!(code, 1);
+    assert!(stderr.contains("needs lakes in folders of this machine, and s3://lake/"), "{stderr}");
 }
 
 #[test]

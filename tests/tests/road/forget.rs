@@ -1,6 +1,5 @@
 //! `forget` as a privacy officer runs it: readings come by a real gateway, the commands are the user's, and the scan
 //! is over every byte of the lake.
-#![allow(clippy::unwrap_used, missing_docs)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

@@ -1,5 +1,4 @@
 //! Lambda, as a program of it sees it: the Runtime API on a free loopback port, and the program started without words.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -1,5 +1,4 @@
 //! Sensor readings from a pipe to silver, with the user's own commands.
-#![allow(clippy::unwrap_used, missing_docs)]
 
 use std::fmt::Write as _;
 use std::path::PathBuf;

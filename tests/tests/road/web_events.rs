@@ -1,5 +1,4 @@
 //! A dataset that nobody foresaw is added by writing a contract and nothing else.
-#![allow(clippy::unwrap_used, missing_docs)]
 
 use ingot_tests::TempLake;
 use serde_json::{Value, json};

@@ -1,6 +1,5 @@
 //! What auditors and analysts ask: is it all there, where did this number come from, and what if the
 //! contract had been another.
-#![allow(clippy::unwrap_used, missing_docs)]
 
 use std::fmt::Write as _;
 use std::fs::File;

@@ -1,6 +1,4 @@
 //! Upkeep changes no row: not alone, not beside another, not beside a running processor, not when cut.
-#![allow(clippy::unwrap_used, missing_docs)]
-
 use std::path::Path;
 use std::time::Instant;
 
