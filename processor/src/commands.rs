@@ -130,7 +130,11 @@ pub async fn land(cli: &Cli, land: &Land) -> Result<ExitCode> {
 /// `query`.
 pub async fn query(cli: &Cli, query: &Query) -> Result<ExitCode> {
     let contracts = contracts_of(&query.place)?;
-    let rows = querying::query(&Lake::open(&query.place.lake)?, &contracts, &query.sql).await?;
+    let lake = Lake::open(&query.place.lake)?;
+    let asking = spinner(cli, "asking");
+    let rows = querying::query(&lake, &contracts, &query.sql).await;
+    asking.finish_and_clear();
+    let rows = rows?;
     match cli.format {
         Format::Text => println!("{}", pretty_format_batches(&rows)?),
         Format::Json => {

@@ -5,28 +5,13 @@ that name alone, with and without Basic Ingest. `land`, which plays the topic ru
 loopback.
 """
 
-import getpass
 import socket
 
 from parts import Part, until
-from shared.broker import free_port, make_certificates, mosquitto
+from shared.broker import free_port, make_certificates, mosquitto, settings
 
-SETTINGS = """
-per_listener_settings true
-user {user}
+MORE = """
 persistence false
-listener {tls_port} 127.0.0.1
-cafile {dir}/ca.pem
-certfile {dir}/server.pem
-keyfile {dir}/server.key
-require_certificate true
-use_identity_as_username true
-acl_file {dir}/acl
-listener {plain_port} 127.0.0.1
-allow_anonymous true
-max_queued_messages 0
-max_inflight_messages 100
-message_size_limit 131072
 max_keepalive 1200
 """
 
@@ -45,8 +30,7 @@ class Broker:
         make_certificates(self.dir, {name: name for name in gateways})
         self.tls_port, self.plain_port = free_port(), free_port()
         (self.dir / "acl").write_text(ACL)
-        ports = {"tls_port": self.tls_port, "plain_port": self.plain_port}
-        (self.dir / "conf").write_text(SETTINGS.format(user=getpass.getuser(), dir=self.dir, **ports))
+        (self.dir / "conf").write_text(settings(self.dir, self.tls_port, self.plain_port) + MORE)
         self.part = Part("mosquitto", logs, mosquitto(), "-c", self.dir / "conf")
         until("Mosquitto accepts", self.accepts)
 

@@ -36,6 +36,7 @@ class Later:
         words = ["--lake", world.lake, "--format", "json", *judge.contract_words(world), "--alone", "--subject", "-"]
         secret = ["--pseudonym-key-secret", world.stack.ref("PseudonymKey")]
         assert judge.mentions(world, "bronze/returns/", who), f"nobody sent {who}"
+        before = self.road.ingest.messages
         done = judge.processor(world, "forget", *words, *secret, env=rights, input=f"customer_email={who}")
         assert done.returncode == 0, done.stderr
         report = json.loads(done.stdout)
@@ -44,7 +45,6 @@ class Later:
         assert not judge.mentions(world, "", who)
         removed = self.old_versions_go()
         assert removed > rewritten and not judge.mentions(world, "", who, versions=True)
-        before = self.road.ingest.messages
         self.road.ingest.settle()
         assert self.road.ingest.messages >= before + rewritten > before, "no events of the rewritten objects"
         found = world.run_task("Audit")

@@ -22,6 +22,7 @@ SOMETIMES = [
     ("MaintainRole", "WriteTables", "s3:PutObject", "*/checks/*", "a checkpoint after ten commits"),
     ("MaintainRole", "WriteTables", "s3:PutObject", "*/quarantine/*", "a checkpoint after ten commits"),
     ("MaintainRole", "RemoveWhatIsOver", "s3:DeleteObject", "*/versions/*", "files of a lost race"),
+    ("MaintainRole", "RemoveWhatIsOver", "s3:DeleteObject", "*/discard/*", "old files, unless forgetting has removed them"),
     ("MaintainRole", "RemoveWhatIsOver", "s3:DeleteObject", "*/checks/*", "files of a lost race, an old log"),
     ("MaintainRole", "RemoveWhatIsOver", "s3:DeleteObject", "*/quarantine/*", "files of a lost race"),
     ("MaintainRole", "WriteTables", "s3:PutObject", "*/forgotten/*", "a checkpoint after ten commits"),

@@ -1,9 +1,33 @@
 """What a test needs to start a broker with client certificates."""
 
+import getpass
 import os
 import shutil
 import socket
 import subprocess
+
+
+# With client certificates, whose names the ACL gets; beside it a plain listener on loopback. Nothing is given up.
+SETTINGS = """
+per_listener_settings true
+user {user}
+listener {tls_port} 127.0.0.1
+cafile {dir}/ca.pem
+certfile {dir}/server.pem
+keyfile {dir}/server.key
+require_certificate true
+use_identity_as_username true
+acl_file {dir}/acl
+listener {plain_port} 127.0.0.1
+allow_anonymous true
+max_queued_messages 0
+max_inflight_messages 100
+message_size_limit 131072
+"""
+
+
+def settings(dir, tls_port, plain_port):
+    return SETTINGS.format(user=getpass.getuser(), dir=dir, tls_port=tls_port, plain_port=plain_port)
 
 
 def free_port():

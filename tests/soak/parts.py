@@ -2,31 +2,16 @@
 
 import asyncio
 import contextlib
-import getpass
 import subprocess
 
 from feeder import AGE_MS
-from shared.broker import free_port, make_certificates
+from shared.broker import free_port, make_certificates, settings
 
-MOSQUITTO = """
-per_listener_settings true
-user {user}
-listener {tls_port} 127.0.0.1
-cafile {dir}/ca.pem
-certfile {dir}/server.pem
-keyfile {dir}/server.key
-require_certificate true
-use_identity_as_username true
-acl_file {dir}/acl
-listener {plain_port} 127.0.0.1
-allow_anonymous true
+PERSISTENCE = """
 persistence true
 persistence_location {dir}/broker/
 autosave_on_changes true
 autosave_interval 1
-max_queued_messages 0
-max_inflight_messages 100
-message_size_limit 131072
 """
 
 GATEWAY = """
@@ -59,8 +44,7 @@ def write_broker(dir):
     make_certificates(dir, {"gateway": "soak"})
     (dir / "broker").mkdir()
     (dir / "acl").write_text("pattern write ingot/bronze/%u/#\n")
-    text = MOSQUITTO.format(user=getpass.getuser(), dir=dir, tls_port=ports[0], plain_port=ports[1])
-    (dir / "mosquitto.conf").write_text(text)
+    (dir / "mosquitto.conf").write_text(settings(dir, *ports) + PERSISTENCE.format(dir=dir))
     return ports
 
 

@@ -28,7 +28,7 @@ use crate::store::{FaultyStore, Harm, Plan};
 /// Objects in a group of the undisturbed run.
 const GROUP: usize = 3;
 /// Rows of a part: some objects are one part, others several.
-const PART_ROWS: usize = 4;
+const PART_ROWS: usize = 6;
 /// 2026-01-01T00:00:00Z.
 const DAY_MS: i64 = 1_767_225_600_000;
 
