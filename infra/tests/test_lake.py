@@ -23,6 +23,17 @@ def test_bronze_is_written_once(stack):
     assert bucket_may(stack, "s3:PutObject", "silver/orders/_delta_log/_last_checkpoint", "IngestRole.Arn", **whole)
 
 
+def test_bronze_takes_no_key_that_a_listing_could_not_be_read_with(stack):
+    def fits(key):
+        once = {"s3__ObjectCreationOperation": "true", "s3__if_none_match": "*"}
+        return bucket_may(stack, "s3:PutObject", key, "IngestRole.Arn", **once)
+
+    for key in ["bronze//a.csv", "bronze/orders//a.csv", "bronze/orders/dt=2026-01-01//a.csv", "bronze/orders/../a", "bronze/a/./b"]:
+        assert not fits(key), key
+    for key in ["bronze/orders/a b+c%.csv", "bronze/orders/dt=2026-01-01/a..b.csv", "silver/a//b"]:
+        assert fits(key), key
+
+
 def test_bronze_is_removed_by_retention_and_operators_alone(stack):
     for role, fits in [("MaintainRole.Arn", True), ("OperatorRole.Arn", True), ("IngestRole.Arn", False), ("RuleRole.Arn", False)]:
         assert bucket_may(stack, "s3:DeleteObject", "bronze/orders/a.csv", role) == fits

@@ -57,11 +57,20 @@ pub fn start_log(cli: &Cli) {
 
 /// Says what failed and what lies under it.
 pub fn failed(error: &anyhow::Error) -> ExitCode {
-    eprintln!("error: {error:#}");
+    eprintln!("error: {}", in_words(error));
     let lake = error.downcast_ref::<LakeError>();
     let is_usage =
         error.is::<Usage>() || matches!(lake, Some(LakeError::Url { .. } | LakeError::Setup { .. }));
     ExitCode::from(if is_usage { USAGE } else { WORK_FAILED })
+}
+
+/// The error and its causes; those that an outer one has told already are not said again.
+fn in_words(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match told.as_str() {
+        "" => cause,
+        told if told.contains(&cause) => told.to_owned(),
+        told => format!("{told}: {cause}"),
+    })
 }
 
 /// The user's files or words are wrong; nothing was done.
@@ -96,7 +105,7 @@ pub async fn watch(cli: &Cli, watch: &Watch) -> Result<ExitCode> {
         match run_with_progress(cli, &lake, &contracts, outlet.as_ref()).await {
             Ok(report) if report.objects > 0 => print(cli, &report, || run_text(&report))?,
             Ok(_) => {}
-            Err(error) => eprintln!("error: {error:#}"),
+            Err(error) => eprintln!("error: {}", in_words(&error)),
         }
         alerts::after_run(&lake, &contracts, &targets).await;
         tokio::select! {

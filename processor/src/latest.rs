@@ -3,19 +3,19 @@
 //! Every version of a row is kept in `versions/<dataset>`, to which objects are promoted as others' are to
 //! silver ([`crate::silver`]); the same version again is a duplicate. Silver is computed from it, never
 //! patched: the days that changed, and those where their keys have other versions, are replaced in
-//! one commit that remembers which state of the versions it shows. So silver is a function of the set of
+//! one commit that remembers which state of the versions it shows, and go through disk where they are large. So silver is a function of the set of
 //! versions: the order and the grouping in which they came leave no trace (docs/decisions/0007).
 
 use std::collections::{BTreeSet, HashSet};
 
 use datafusion::arrow::array::AsArray;
-use datafusion::arrow::compute::{cast, concat_batches};
+use datafusion::arrow::compute;
 use datafusion::arrow::datatypes::{DataType, Int64Type};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::DataFusionError;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::logical_expr::{Expr, Volatility, col, lit};
-use datafusion::prelude::SessionContext;
+use datafusion::logical_expr::{Expr, Volatility, cast, col, ident, lit};
+use datafusion::prelude::{DataFrame, SessionContext};
 
 use crate::contract::Contract;
 use crate::lake::Lake;
@@ -95,7 +95,7 @@ async fn refresh_once(lake: &Lake, contract: &Contract, versions: &Table) -> Res
         Some(shows) => versions.dts_changed_since(shows).await?,
         None => None,
     };
-    let context = session::context();
+    let context = session::writing().map_err(failed)?;
     context.register_table("versions", versions.provider().await?).map_err(failed)?;
     let days = match changed {
         Some(days) => Some(days_of_keys(&context, contract, &days).await.map_err(failed)?),
@@ -109,7 +109,7 @@ async fn refresh_once(lake: &Lake, contract: &Contract, versions: &Table) -> Res
     };
     let rows = latest(&context, contract, days.as_ref()).await.map_err(failed)?;
     let shows_now = i64::try_from(versions.version()).unwrap_or(i64::MAX);
-    table.replace_where(rows, predicate, &[(SHOWS.to_owned(), shows_now)]).await?;
+    table.replace_streamed(rows, predicate, &[(SHOWS.to_owned(), shows_now)]).await?;
     Ok(days)
 }
 
@@ -141,7 +141,7 @@ pub async fn compare(
         None => None,
     };
     let failed = failure(contract);
-    let context = session::context();
+    let context = session::bounded().map_err(failed)?;
     context.register_table("newest", newest.provider().await?).map_err(failed)?;
     let is_late = newest.first_changed_ms(shows).await?.is_none_or(|since_ms| since_ms < late_before_ms);
     let shown = match shows {
@@ -221,32 +221,27 @@ async fn days_of_keys(
     );
     let mut all = days.clone();
     for batch in context.sql(&sql).await?.collect().await? {
-        let column = cast(batch.column(0), &DataType::Utf8)?;
+        let column = compute::cast(batch.column(0), &DataType::Utf8)?;
         all.extend(column.as_string::<i32>().iter().flatten().map(str::to_owned));
     }
     Ok(all)
 }
 
-/// The latest version of each key, where it falls into one of the days.
+/// The latest version of each key, where it falls into one of the days, in silver's columns.
 async fn latest(
     context: &SessionContext,
     contract: &Contract,
     days: Option<&BTreeSet<String>>,
-) -> Result<RecordBatch, DataFusionError> {
+) -> Result<DataFrame, DataFusionError> {
     let schema = silver::schema(contract);
     if days.is_some_and(BTreeSet::is_empty) {
-        return Ok(RecordBatch::new_empty(schema));
+        return context.read_batch(RecordBatch::new_empty(schema));
     }
-    let batches = context.sql(&latest_sql(contract, days)).await?.collect().await?;
-    let batches: Vec<RecordBatch> = batches
-        .iter()
-        .map(|batch| {
-            let columns = batch.columns().iter().zip(schema.fields());
-            let columns = columns.map(|(column, field)| cast(column, field.data_type()));
-            RecordBatch::try_new(schema.clone(), columns.collect::<Result<_, _>>()?)
-        })
-        .collect::<Result<_, _>>()?;
-    Ok(concat_batches(&schema, &batches)?)
+    let columns = schema.fields().iter().map(|field| {
+        let column = ident(field.name());
+        cast(column, field.data_type().clone()).alias(field.name())
+    });
+    context.sql(&latest_sql(contract, days)).await?.select(columns.collect::<Vec<_>>())
 }
 
 /// A later version is greater by the contract's expressions, then, where they tie or are null, by its
@@ -314,7 +309,8 @@ pub async fn shown_of(
     let mut shown = 0;
     for batch in context.sql(&sql).await.map_err(failed)?.collect().await.map_err(failed)? {
         let text = |column: usize| {
-            cast(batch.column(column), &DataType::Utf8).map_err(|error| failed(DataFusionError::from(error)))
+            compute::cast(batch.column(column), &DataType::Utf8)
+                .map_err(|error| failed(DataFusionError::from(error)))
         };
         let (keys, etags) = (text(0)?, text(1)?);
         let ids = keys.as_string::<i32>().iter().zip(etags.as_string::<i32>());

@@ -24,6 +24,7 @@ use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::catalog::TableProvider;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::prelude::DataFrame;
 use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
 use deltalake::kernel::transaction::{CommitProperties, TransactionError};
 use deltalake::kernel::{StructType, Transaction};
@@ -199,6 +200,18 @@ impl Table {
         transactions: &[(String, i64)],
     ) -> Result<(), CommitError> {
         self.replace(Input::Rows(batch), predicate, transactions).await
+    }
+
+    /// Replaces the rows that `predicate` selects by those of a [writing session](crate::session::writing), which are not
+    /// held.
+    pub(crate) async fn replace_streamed(
+        &mut self,
+        rows: DataFrame,
+        predicate: Expr,
+        transactions: &[(String, i64)],
+    ) -> Result<(), CommitError> {
+        let (state, plan) = rows.into_parts();
+        self.replace(Input::Plan(Box::new(Plan { state, plan })), predicate, transactions).await
     }
 
     async fn replace(

@@ -2,7 +2,7 @@
 //! bronze as it is listed, and silver of each dataset.
 //!
 //! What is JSON in the lake, or is a listing, is read as a stream and never held as a whole. Sorts and
-//! groups larger than [`MEMORY_BYTES_MAX`] go to disk, so the lake's size does not show in memory.
+//! groups that are large go to disk ([`session::bounded`]), so the lake's size does not show in memory.
 
 mod rows;
 mod stream;
@@ -16,8 +16,6 @@ use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::catalog::TableProvider;
 use datafusion::common::DataFusionError;
-use datafusion::execution::memory_pool::FairSpillPool;
-use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::SessionContext;
 use futures::TryStreamExt;
 
@@ -31,9 +29,6 @@ use crate::{discard, ledger, quarantine, retention, session, silver};
 pub(super) use rows::GATEWAY_SQL;
 use stream::{register_stream, rewritten};
 
-/// What the session's sorts and groups hold before they go to disk.
-const MEMORY_BYTES_MAX: usize = 256 * 1024 * 1024;
-
 /// The session, and the datasets in it: by name, the table of its silver.
 pub(super) struct Books {
     pub session: SessionContext,
@@ -42,7 +37,7 @@ pub(super) struct Books {
 
 impl Books {
     pub(super) async fn open(lake: &Lake, contracts: &[Contract]) -> Result<Self, AuditError> {
-        let session = bounded_session()?;
+        let session = session::bounded()?;
         registered(&session, lake, "ledger", ledger::PATH, &ledger::schema()).await?;
         registered(&session, lake, "quarantine", quarantine::PATH, &quarantine::schema()).await?;
         registered(&session, lake, "expired_rows", retention::PATH, &retention::schema()).await?;
@@ -167,17 +162,6 @@ fn plain(column: &ArrayRef) -> Result<ArrayRef, DataFusionError> {
         _ => DataType::Utf8,
     };
     Ok(cast(column, &to)?)
-}
-
-fn bounded_session() -> Result<SessionContext, DataFusionError> {
-    let plain = session::context();
-    let mut config = plain.copied_config();
-    // A sort-merge join can go to disk, a hash join cannot.
-    config.options_mut().optimizer.prefer_hash_join = false;
-    let runtime = RuntimeEnvBuilder::new()
-        .with_memory_pool(Arc::new(FairSpillPool::new(MEMORY_BYTES_MAX)))
-        .build_arc()?;
-    Ok(SessionContext::new_with_config_rt(config, runtime))
 }
 
 /// Registers a table of the lake, or an empty one where there is none.

@@ -34,7 +34,7 @@ use super::alerts::AlertTargets;
 use super::audit::{held, queue_at};
 use super::catalog::{check_name, synced};
 use super::key::key;
-use super::{Usage, contracts_of};
+use super::{Usage, contracts_of, in_words};
 use crate::cli::Place;
 
 /// Failures that an invocation's error names.
@@ -85,13 +85,12 @@ pub async fn lambda(args: &LambdaArgs) -> Result<ExitCode> {
     let function = match Function::open(args).await {
         Ok(function) => function,
         Err(error) => {
-            api.init_failed(&format!("{error:#}")).await?;
+            api.init_failed(&in_words(&error)).await?;
             return Err(error);
         }
     };
-    let ended = serve(&api, async |invocation| {
-        function.handle(invocation).await.map_err(|error| format!("{error:#}"))
-    });
+    let ended =
+        serve(&api, async |invocation| function.handle(invocation).await.map_err(|error| in_words(&error)));
     bail!(ended.await)
 }
 

@@ -11,20 +11,17 @@ use std::sync::Arc;
 use chrono::Duration;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::DataFusionError;
-use datafusion::execution::memory_pool::FairSpillPool;
-use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::logical_expr::{Expr, JoinType, ident};
+use datafusion::prelude::DataFrame;
 use deltalake::DeltaTableError;
-use deltalake::delta_datafusion::DeltaSessionContext;
 use deltalake::operations::vacuum::VacuumMode;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
 use super::files::is;
-use super::{COMPACTED, CommitError, Input, Partition, Plan, StoredFile, Table, TableError, failed};
+use super::{COMPACTED, CommitError, Partition, StoredFile, Table, TableError, failed};
+use crate::session;
 
-/// Memory in which a partition is held against the places; the rest goes to the disk's temporary directory.
-const JOIN_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// The columns that say where a row came from.
 pub(crate) const PLACE: [&str; 3] = ["bronze_key", "bronze_etag", "ordinal"];
 
@@ -46,7 +43,7 @@ impl Table {
     pub(crate) async fn partitions_at(&self, places: &RecordBatch) -> Result<Vec<Partition>, TableError> {
         let failed = failed("looking for rows in", &self.path);
         let found = async {
-            let context = bounded()?;
+            let context = session::writing()?;
             let rows = context.read_table(self.provider().await.map_err(external)?)?;
             let columns: Vec<String> = self.partition_columns();
             let names: Vec<Expr> = columns.iter().map(ident).collect();
@@ -76,9 +73,9 @@ impl Table {
         places: &RecordBatch,
         added: Option<RecordBatch>,
     ) -> Result<(), CommitError> {
-        let plan = self.without(partition, places, added).await;
-        let plan = plan.map_err(|error| failed("reading", &self.path)(DeltaTableError::from(error)))?;
-        self.replace(Input::Plan(Box::new(plan)), is(partition), &[]).await
+        let rows = self.without(partition, places, added).await;
+        let rows = rows.map_err(|error| failed("reading", &self.path)(DeltaTableError::from(error)))?;
+        self.replace_streamed(rows, is(partition), &[]).await
     }
 
     async fn without(
@@ -86,8 +83,8 @@ impl Table {
         partition: &Partition,
         places: &RecordBatch,
         added: Option<RecordBatch>,
-    ) -> Result<Plan, DataFusionError> {
-        let context = bounded()?;
+    ) -> Result<DataFrame, DataFusionError> {
+        let context = session::writing()?;
         let rows = context.read_table(self.provider().await.map_err(external)?)?.filter(is(partition))?;
         let names: Vec<String> = rows.schema().fields().iter().map(|field| field.name().clone()).collect();
         let places = renamed(context.read_batch(places.clone())?)?;
@@ -96,8 +93,7 @@ impl Table {
             let added = context.read_batch(added)?.select(names.iter().map(ident).collect::<Vec<_>>())?;
             rows = rows.union(added)?;
         }
-        let (state, plan) = rows.into_parts();
-        Ok(Plan { state, plan })
+        Ok(rows)
     }
 
     fn partition_columns(&self) -> Vec<String> {
@@ -109,7 +105,7 @@ impl Table {
     pub(crate) async fn expire(&mut self, partition: &Partition) -> Result<(), CommitError> {
         let version = i64::try_from(self.version()).unwrap_or(i64::MAX).saturating_add(1);
         let nothing = self.nothing().await?;
-        self.replace(Input::Rows(nothing), is(partition), &[(COMPACTED.to_owned(), version)]).await
+        self.replace_where(nothing, is(partition), &[(COMPACTED.to_owned(), version)]).await
     }
 
     /// Commits a version that changes nothing, so that the log can begin with it.
@@ -179,18 +175,7 @@ impl Table {
     }
 }
 
-/// A session that goes to disk where a partition is large: a sort-merge join can, a hash join cannot.
-fn bounded() -> Result<datafusion::prelude::SessionContext, DataFusionError> {
-    let memory = Arc::new(FairSpillPool::new(JOIN_BYTES_MAX));
-    let runtime = RuntimeEnvBuilder::new().with_memory_pool(memory).build_arc()?;
-    let context = DeltaSessionContext::with_runtime_env(runtime).into_inner();
-    context.state_ref().write().config_mut().options_mut().optimizer.prefer_hash_join = false;
-    Ok(context)
-}
-
-fn renamed(
-    places: datafusion::dataframe::DataFrame,
-) -> Result<datafusion::dataframe::DataFrame, DataFusionError> {
+fn renamed(places: DataFrame) -> Result<DataFrame, DataFusionError> {
     places.select(PLACE.map(|name| ident(name).alias(format!("gone_{name}"))))
 }
 

@@ -191,7 +191,7 @@ fn what_is_wrong_with_a_bucket_is_said_with_what_to_do() {
     let (code, _, stderr) = ended(&ran.unwrap());
     assert_eq!(code, 1);
     let wanted = "the role of these credentials needs s3:PutObject on arn:aws:s3:::lake/discard/_delta_log/00000000000000000000.json";
-    assert!(stderr.contains(wanted), "{stderr}");
+    assert_eq!(stderr.matches(wanted).count(), 1, "{stderr}");
     let ran = moto.command().args(["run", "--lake", "s3://lake"]).env("AWS_ACCESS_KEY_ID", "nobody").output();
     let (code, _, stderr) = ended(&ran.unwrap());
     assert_eq!(code, 1);
