@@ -3,7 +3,8 @@
 //! Every version of a row is kept in `versions/<dataset>`, to which objects are promoted as others' are to
 //! silver ([`crate::silver`]); the same version again is a duplicate. Silver is computed from it, never
 //! patched: the days that changed, and those where their keys have other versions, are replaced in
-//! one commit that remembers which state of the versions it shows, and go through disk where they are large. So silver is a function of the set of
+//! one commit that remembers which state of the versions it shows, and are never held as a whole: all of them go through disk,
+//! what came to some days is sorted in memory. So silver is a function of the set of
 //! versions: the order and the grouping in which they came leave no trace (docs/decisions/0007).
 
 use std::collections::{BTreeSet, HashSet};
@@ -95,7 +96,9 @@ async fn refresh_once(lake: &Lake, contract: &Contract, versions: &Table) -> Res
         Some(shows) => versions.dts_changed_since(shows).await?,
         None => None,
     };
-    let context = session::writing().map_err(failed)?;
+    // All of it needs one sort, which can go to disk; some days need a join with their keys, too.
+    let memory = changed.is_none().then_some(&session::BY_ALL_COLUMNS);
+    let context = session::writing(memory).map_err(failed)?;
     context.register_table("versions", versions.provider().await?).map_err(failed)?;
     let days = match changed {
         Some(days) => Some(days_of_keys(&context, contract, &days).await.map_err(failed)?),

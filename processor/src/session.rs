@@ -11,8 +11,24 @@ use deltalake::delta_datafusion::DeltaSessionContext;
 
 use crate::quantile::quantile;
 
-/// What sorts, groups and joins hold in memory before they go to disk, where they are of whole tables.
-const MEMORY_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// How far sorts, groups and joins go in memory; the rest goes to disk.
+pub(crate) struct Memory {
+    /// What they hold.
+    bytes_max: usize,
+    /// Of that, what each sort leaves free for merging: as much as keys of what it holds.
+    merge_bytes: usize,
+    /// Rows at a time: what went to disk comes back with so many of each run at once.
+    rows: usize,
+    /// Sorts of one table at a time.
+    partitions: usize,
+}
+
+/// For questions over whole tables, sorted by few columns; DataFusion's usual rows and room for merging.
+pub(crate) const BY_FEW_COLUMNS: Memory =
+    Memory { bytes_max: 256 * 1024 * 1024, merge_bytes: 10 * 1024 * 1024, rows: 8_192, partitions: 2 };
+/// For one sort of whole rows by all of their columns: keys are as large as what they are keys of.
+pub(crate) const BY_ALL_COLUMNS: Memory =
+    Memory { bytes_max: 128 * 1024 * 1024, merge_bytes: 48 * 1024 * 1024, rows: 512, partitions: 1 };
 
 /// One for the process, so that the footer of a data file, which never changes, is read once and not by each
 /// look-up of keys. Its cache is bounded (50 MB, DataFusion's default).
@@ -23,22 +39,26 @@ pub fn context() -> SessionContext {
     within(Arc::clone(&RUNTIME))
 }
 
-/// The same, for questions over whole tables: what is larger than [`MEMORY_BYTES_MAX`] goes to disk.
+/// The same, for questions over whole tables: what is large goes to disk.
 pub fn bounded() -> Result<SessionContext, DataFusionError> {
-    let context = within(spilling()?);
-    join_on_disk(context.state_ref().write().config_mut().options_mut());
+    let context = within(spilling(&BY_FEW_COLUMNS)?);
+    bound(&BY_FEW_COLUMNS, context.state_ref().write().config_mut().options_mut())?;
     Ok(context)
 }
 
 /// The same, for answers that Delta writes without holding them: its own session knows the plans it makes of them.
-pub(crate) fn writing() -> Result<SessionContext, DataFusionError> {
-    let context = DeltaSessionContext::with_runtime_env(spilling()?).into_inner();
+/// Without `memory` only these are not held.
+pub(crate) fn writing(memory: Option<&Memory>) -> Result<SessionContext, DataFusionError> {
+    let runtime = memory.map_or_else(|| Ok(Arc::clone(&RUNTIME)), spilling)?;
+    let context = DeltaSessionContext::with_runtime_env(runtime).into_inner();
     {
         let state = context.state_ref();
         let mut state = state.write();
         let options = state.config_mut().options_mut();
         speak(options);
-        join_on_disk(options);
+        if let Some(memory) = memory {
+            bound(memory, options)?;
+        }
     }
     context.register_udaf(quantile());
     Ok(context)
@@ -52,9 +72,9 @@ fn within(runtime: Arc<RuntimeEnv>) -> SessionContext {
     context
 }
 
-fn spilling() -> Result<Arc<RuntimeEnv>, DataFusionError> {
-    let memory = Arc::new(FairSpillPool::new(MEMORY_BYTES_MAX));
-    RuntimeEnvBuilder::new().with_memory_pool(memory).build_arc()
+fn spilling(memory: &Memory) -> Result<Arc<RuntimeEnv>, DataFusionError> {
+    let pool = Arc::new(FairSpillPool::new(memory.bytes_max));
+    RuntimeEnvBuilder::new().with_memory_pool(pool).build_arc()
 }
 
 /// The dialect. Delta's readers know strings, not string views.
@@ -64,7 +84,10 @@ fn speak(options: &mut ConfigOptions) {
     options.execution.parquet.schema_force_view_types = false;
 }
 
-/// A sort-merge join can go to disk, a hash join cannot.
-fn join_on_disk(options: &mut ConfigOptions) {
+fn bound(memory: &Memory, options: &mut ConfigOptions) -> Result<(), DataFusionError> {
+    // A sort-merge join can go to disk, a hash join cannot.
     options.optimizer.prefer_hash_join = false;
+    options.execution.sort_spill_reservation_bytes = memory.merge_bytes;
+    options.set("datafusion.execution.target_partitions", &memory.partitions.to_string())?;
+    options.set("datafusion.execution.batch_size", &memory.rows.to_string())
 }

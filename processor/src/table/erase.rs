@@ -43,7 +43,7 @@ impl Table {
     pub(crate) async fn partitions_at(&self, places: &RecordBatch) -> Result<Vec<Partition>, TableError> {
         let failed = failed("looking for rows in", &self.path);
         let found = async {
-            let context = session::writing()?;
+            let context = session::writing(Some(&session::BY_FEW_COLUMNS))?;
             let rows = context.read_table(self.provider().await.map_err(external)?)?;
             let columns: Vec<String> = self.partition_columns();
             let names: Vec<Expr> = columns.iter().map(ident).collect();
@@ -84,7 +84,7 @@ impl Table {
         places: &RecordBatch,
         added: Option<RecordBatch>,
     ) -> Result<DataFrame, DataFusionError> {
-        let context = session::writing()?;
+        let context = session::writing(Some(&session::BY_FEW_COLUMNS))?;
         let rows = context.read_table(self.provider().await.map_err(external)?)?.filter(is(partition))?;
         let names: Vec<String> = rows.schema().fields().iter().map(|field| field.name().clone()).collect();
         let places = renamed(context.read_batch(places.clone())?)?;
