@@ -6,7 +6,7 @@ use crate::tally::Tally;
 use crate::{drawn, each, seed};
 
 /// Trials of each fault, unless told otherwise.
-const TRIALS: usize = 4;
+const TRIALS: usize = 3;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn one_wrong_answer_anywhere_costs_nothing() {

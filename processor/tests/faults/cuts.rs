@@ -10,7 +10,7 @@ use crate::{all, each, seed};
 
 /// Of so many cuts after a write one is also restarted as a `run`, which takes
 /// what the ledger does not have, in the old order: there, which object a row came from counts too.
-const SAME_ORDER_EVERY: usize = 4;
+const SAME_ORDER_EVERY: usize = 8;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn killed_at_every_write_and_redelivered_in_any_order() {

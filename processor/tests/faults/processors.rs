@@ -39,7 +39,7 @@ async fn two_to_eight_processors_do_the_work_of_one() {
     let bronze = bronze().await;
     let (expected, writes) = alone(&bronze).await;
     let mut tally = Tally::default();
-    for processors in 2..=8 {
+    for processors in [2, 3, 5, 8] {
         let is_killed = processors % 2 == 1;
         let inner = bronze.fork();
         let mut running = tokio::task::JoinSet::new();
@@ -57,11 +57,7 @@ async fn two_to_eight_processors_do_the_work_of_one() {
         }
         let (lake, _) = over(&inner, None);
         let found = rows_in_any_order(&lake, &contracts()).await;
-        let fault = if is_killed {
-            "3, 5, 7 processors at once, one killed"
-        } else {
-            "2, 4, 6, 8 processors at once"
-        };
+        let fault = if is_killed { "3, 5 processors at once, one killed" } else { "2, 8 processors at once" };
         tally.count(fault, &format!("{processors} processors"), &expected, &found);
         emptied(&inner).await;
     }
