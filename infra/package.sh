@@ -3,8 +3,9 @@
 #   infra/package.sh [CONTRACTS]
 # CONTRACTS is a folder of contracts (*.yaml, and the CSV beside them) that go into the zip; by default contracts/.
 # The same program and contracts give the same zip, byte for byte. PROFILE=quick builds without optimisation, for tests.
-# The runtime provided.al2023 has glibc 2.34, Debian's cross compiler links against a later one: what the program really
-# asks for is looked at, and too much is refused here and not at the first invocation.
+# The runtime provided.al2023 has glibc 2.34, Debian's cross compiler links against a later one: glibc.c makes the program
+# ask for what the runtime has; what it really asks for is looked at, and too much is refused here and not at the first
+# invocation.
 set -euo pipefail
 contracts=$(realpath "${1:-$(dirname "$0")/../contracts}")
 cd "$(dirname "$0")/.."
@@ -20,7 +21,11 @@ rustup target list --installed | grep -qx "$target" || rustup target add "$targe
 profile=${PROFILE:-release}
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=$tools-gcc
 export CC_aarch64_unknown_linux_gnu=$tools-gcc AR_aarch64_unknown_linux_gnu=$tools-ar # for C in dependencies
-cargo build --locked --package ingot-processor --bin ingot-processor --profile "$profile" --target "$target" >&2
+mkdir -p target/lambda
+versions=$PWD/target/lambda/glibc.o
+"$tools-gcc" -O2 -fno-builtin -c infra/glibc.c -o "$versions"
+cargo rustc --locked --package ingot-processor --bin ingot-processor --profile "$profile" --target "$target" \
+    -- -C link-arg="$versions" >&2
 built=${CARGO_TARGET_DIR:-target}
 program=$built/$target/$profile/ingot-processor
 
@@ -28,14 +33,13 @@ program=$built/$target/$profile/ingot-processor
 glibc=$("$tools-objdump" -T "$program" | grep -o 'GLIBC_[0-9.]*' | sed 's/GLIBC_//' | sort -uV | tail -n 1)
 if [ "$(printf '%s\n' "$glibc" $glibc_max | sort -V | tail -n 1)" != $glibc_max ]; then
     symbols=$("$tools-objdump" -T "$program" | grep -F "GLIBC_$glibc)" | awk '{print $NF}' | head -n 5 | xargs)
-    fail "the program needs glibc $glibc ($symbols), provided.al2023 has $glibc_max: build on Debian 11 or Ubuntu 22.04"
+    fail "the program needs glibc $glibc ($symbols), provided.al2023 has $glibc_max: give them their first version in infra/glibc.c"
 fi
 libraries=$("$tools-objdump" -p "$program" | awk '$1 == "NEEDED" {print $2}')
 foreign=$(grep -vxE 'lib(c|m|gcc_s|pthread|dl|rt)\.so\.[0-9]+|ld-linux-aarch64\.so\.1' <<<"$libraries" || true)
 [ -z "$foreign" ] || fail "the program needs libraries that provided.al2023 may not have: $(xargs <<<"$foreign")"
 
 zip=target/lambda/ingot-processor.zip
-mkdir -p "$(dirname "$zip")"
 python3 - "$zip" "$program" "$contracts" <<'PYTHON'
 import sys
 import zipfile

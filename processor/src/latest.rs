@@ -3,11 +3,11 @@
 //! Every version of a row is kept in `versions/<dataset>`, to which objects are promoted as others' are to
 //! silver ([`crate::silver`]); the same version again is a duplicate. Silver is computed from it, never
 //! patched: the days that changed, and those where their keys have other versions, are replaced in
-//! one commit that remembers which state of the versions it shows, and are never held as a whole: all of them go through disk,
-//! what came to some days is sorted in memory. So silver is a function of the set of
-//! versions: the order and the grouping in which they came leave no trace (docs/decisions/0007).
+//! one commit that remembers which state of the versions it shows. A few days are sorted in memory; where much of the
+//! table changed, all of it is computed through disk. So silver is a function of the set of versions: the order and the
+//! grouping in which they came leave no trace (docs/decisions/0007).
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::compute;
@@ -22,8 +22,13 @@ use crate::contract::Contract;
 use crate::lake::Lake;
 use crate::session;
 use crate::silver::{self, on_days};
-use crate::table::{CONFLICTS_MAX, CommitError, Table, TableError, after_conflict};
+use crate::table::{CONFLICTS_MAX, CommitError, Files, Partition, Table, TableError, after_conflict};
 
+/// Most bytes of data files on days that changed, for which their versions are sorted in memory; they take several
+/// times as much there.
+const IN_MEMORY_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// What is more, and at least one part in so many of all versions, is computed with all the others, through disk.
+const WHOLE_FROM_ONE_IN: u64 = 4;
 /// The transaction that says which state of the versions silver shows.
 const SHOWS: &str = "ingot/versions-version";
 
@@ -96,6 +101,10 @@ async fn refresh_once(lake: &Lake, contract: &Contract, versions: &Table) -> Res
         Some(shows) => versions.dts_changed_since(shows).await?,
         None => None,
     };
+    let changed = match changed {
+        Some(days) if is_much(&versions.partitions(0)?, &days) => None,
+        changed => changed,
+    };
     // All of it needs one sort, which can go to disk; some days need a join with their keys, too.
     let memory = changed.is_none().then_some(&session::BY_ALL_COLUMNS);
     let context = session::writing(memory).map_err(failed)?;
@@ -114,6 +123,17 @@ async fn refresh_once(lake: &Lake, contract: &Contract, versions: &Table) -> Res
     let shows_now = i64::try_from(versions.version()).unwrap_or(i64::MAX);
     table.replace_streamed(rows, predicate, &[(SHOWS.to_owned(), shows_now)]).await?;
     Ok(days)
+}
+
+/// Whether what changed is too much for memory, and a good part of all.
+fn is_much(versions: &BTreeMap<Partition, Files>, days: &BTreeSet<String>) -> bool {
+    let has_changed = |partition: &Partition| {
+        partition.get("dt").and_then(Option::as_ref).is_some_and(|day| days.contains(day))
+    };
+    let all: u64 = versions.values().map(|files| files.bytes).sum();
+    let changed = versions.iter().filter(|(partition, _)| has_changed(partition));
+    let changed: u64 = changed.map(|(_, files)| files.bytes).sum();
+    changed > IN_MEMORY_BYTES_MAX && changed >= all / WHOLE_FROM_ONE_IN
 }
 
 async fn shows(silver: &Table) -> Result<Option<u64>, TableError> {

@@ -84,10 +84,14 @@ fn speak(options: &mut ConfigOptions) {
     options.execution.parquet.schema_force_view_types = false;
 }
 
+/// A Delta table writes all of its days at once: a row group of each is in memory, with its dictionaries.
+const ROW_GROUP_BYTES_MAX: u64 = 2 * 1024 * 1024;
+
 fn bound(memory: &Memory, options: &mut ConfigOptions) -> Result<(), DataFusionError> {
     // A sort-merge join can go to disk, a hash join cannot.
     options.optimizer.prefer_hash_join = false;
     options.execution.sort_spill_reservation_bytes = memory.merge_bytes;
+    options.set("datafusion.execution.parquet.max_row_group_bytes", &ROW_GROUP_BYTES_MAX.to_string())?;
     options.set("datafusion.execution.target_partitions", &memory.partitions.to_string())?;
     options.set("datafusion.execution.batch_size", &memory.rows.to_string())
 }

@@ -4,6 +4,8 @@ Functions run with their clock set ahead, so nobody waits.
 """
 
 import json
+from collections import Counter
+from urllib.parse import quote_plus
 
 import judge
 from environment import clock_ahead
@@ -12,6 +14,16 @@ from stand_in import client
 from world import BUCKET, PREFIX
 
 DAY_S = 24 * 60 * 60
+# Kinds that S3 has a price for, and the right that each needs.
+REQUESTS = {"put": "PutObject", "list": "ListBucket", "get_and_head": "GetObject"}
+
+
+def event(object):
+    """What the queue says of an object that was put."""
+    named = {"key": quote_plus(object["Key"]), "size": object["Size"], "eTag": object["ETag"].strip('"')}
+    record = {"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": BUCKET}, "object": named}}
+    message = {"messageId": "1", "eventSource": "aws:sqs", "body": json.dumps({"Records": [record]})}
+    return {"Records": [message]}
 
 
 class Later:
@@ -23,6 +35,7 @@ class Later:
             self.a_person_is_forgotten,
             self.upkeep,
             self.the_road_goes_on,
+            self.what_an_invocation_asks,
             self.an_operator,
             self.the_books_again,
         ]:
@@ -78,6 +91,21 @@ class Later:
         self.road.ingest.settle()
         self.world.run_task("Gold", ahead_s=2 * DAY_S)  # alerts of yesterday are over
         self.tell("the road goes on over compacted tables")
+
+    def what_an_invocation_asks(self):
+        """Requests to S3 of a function that takes one object into a lake that is there: docs/cost.md counts with them."""
+        world, times = self.world, 20
+        ingest, before = world.functions["Ingest"], Counter(world.recorder.requests)
+        for number in range(times):
+            key = f"bronze/returns/dt=2026-11-03/{number}.ndjson"
+            world.without_events(lambda: world.put({key: returns(10 + number, "2026-11-03", 6)}))
+            (found,) = (found for found in world.objects(key) if found["Key"] == PREFIX + key)
+            answer = ingest.invoke(event(found))
+            assert answer == {"batchItemFailures": []}, answer
+        asked = Counter(world.recorder.requests) - before
+        mean = {kind: asked[ingest.role, f"s3:{action}"] / times for kind, action in REQUESTS.items()}
+        assert all(mean.values()), asked
+        self.tell("an invocation asks S3, in the mean", **mean)
 
     def an_operator(self):
         """The same program by hand, with a person's rights: a rule is changed and redriven, upkeep done."""

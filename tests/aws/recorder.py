@@ -58,12 +58,16 @@ class Recorder:
             for ask in asks:
                 # The way here stands for TLS.
                 ask.context.update({"aws:principalarn": self.arns[role], "aws:securetransport": "true"})
-                self.requests[role, ask.action] += 1
                 covering = [grant for grant in self.grants[role] if grant.covers(ask)]
                 if not covering or any(denial.covers(ask) for denial in self.denials):
                     self.denied.add((role, ask))
                     return ask
                 self.used.update(covering)
+
+    def count(self, role, asks):
+        with self.lock:
+            for ask in asks:
+                self.requests[role, ask.action] += 1
 
     def may_list(self, role, bucket):
         """S3 tells only those that a key is missing who may list the bucket; to others it is forbidden."""
@@ -87,7 +91,9 @@ class Recorder:
 
     def play(self, role, action, resource):
         """What AWS does by itself with a role of ours, such as calling a function on schedule."""
-        if refused := self.allows(role, [Ask(action, resource)]):
+        asks = [Ask(action, resource)]
+        self.count(role, asks)
+        if refused := self.allows(role, asks):
             raise AssertionError(f"{role} may not {refused.action} on {refused.resource}")
 
 
@@ -122,6 +128,7 @@ def handler(recorder):
             except (Unknown, KeyError, ValueError) as error:
                 recorder.unknown.add(f"{role}: {error!r}")
                 asks = [Ask("unknown:Unknown", str(error))]
+            recorder.count(role, asks)
             refused = recorder.allows(role, asks) if role else asks[0]
             if refused:
                 return self.answer(*denial(service, role, refused))

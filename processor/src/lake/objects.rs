@@ -106,7 +106,7 @@ impl Lake {
         let store_error = |source| LakeError::Store { operation: "reading", key: key.clone(), source };
         let found = self.store.get(&location(key)?).await.map_err(store_error)?;
         let now = self.listed(found.meta.clone());
-        if now.etag != object.etag && !self.is_known_as(&now, &object.etag).await? {
+        if !self.is_known_as(&now, &object.etag).await? {
             return Err(LakeError::Changed { key: key.clone() });
         }
         found.bytes().await.map_err(store_error)

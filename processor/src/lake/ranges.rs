@@ -35,7 +35,7 @@ impl Lake {
         let key = object.key.clone();
         let meta = self.store.head(&location(&key)?).await.map_err(failed(&key))?;
         let now = self.listed(meta.clone());
-        if now.etag != object.etag && !self.is_known_as(&now, &object.etag).await? {
+        if !self.is_known_as(&now, &object.etag).await? {
             return Err(LakeError::Changed { key });
         }
         Ok(Ranges { lake: self.clone(), key, meta, runtime: Handle::current(), failure: Arc::default() })

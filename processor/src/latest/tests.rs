@@ -190,6 +190,22 @@ async fn an_order_that_is_not_fixed_is_refused() {
 }
 
 /// What silver must show, worked out by itself.
+#[test]
+fn much_of_a_table_goes_through_disk_and_some_days_do_not() {
+    let day = |day: u32| format!("2026-01-{day:02}");
+    let versions = |days: u32, bytes: u64| -> BTreeMap<Partition, Files> {
+        let files = Files { bytes, ..Files::default() };
+        (1..=days).map(|at| (Partition::from([("dt".to_owned(), Some(day(at)))]), files)).collect()
+    };
+    let changed = |days: u32| (1..=days).map(day).collect::<BTreeSet<_>>();
+    let half = IN_MEMORY_BYTES_MAX / 2;
+    assert!(!is_much(&versions(4, half), &changed(2)), "as much as fits");
+    assert!(is_much(&versions(4, half), &changed(3)));
+    assert!(is_much(&versions(12, half), &changed(3)), "a quarter");
+    assert!(!is_much(&versions(13, half), &changed(3)), "less than a quarter");
+    assert!(!is_much(&versions(4, half), &BTreeSet::new()));
+}
+
 fn expected(versions: &[Version]) -> Vec<Value> {
     let mut latest: BTreeMap<u8, &Version> = BTreeMap::new();
     let rank = |version: &Version| (version.updated, version.status, version.day);

@@ -154,6 +154,11 @@ pub fn over(store: &InMemory, plan: Option<Plan>) -> (Lake, FaultyStore) {
     process(FaultyStore::new(store.clone(), plan.map_or(Harm::None, Harm::Once), None))
 }
 
+/// The same, whose store keeps its states.
+pub fn keeping_states(store: &InMemory) -> (Lake, FaultyStore) {
+    process(FaultyStore::keeping_states(store.clone()))
+}
+
 /// The same, where every operation takes a while of its own.
 pub fn paced_over(store: &InMemory, harm: Harm, seed: u64) -> Lake {
     process(FaultyStore::new(store.clone(), harm, Some(seed))).0

@@ -1,6 +1,6 @@
 //! Upkeep and redrive die after a write: no row changes by the one, and the other comes to the same in the end.
 //!
-//! What the store holds after one write is what it holds before the next, so these are all cut points but the first.
+//! What they leave is what the store held after that write of an undisturbed one.
 
 use chrono::Utc;
 use ingot_processor::compact::CompactSettings;
@@ -11,8 +11,7 @@ use ingot_processor::redrive::{Which, redrive};
 use object_store::memory::InMemory;
 
 use crate::each;
-use crate::lake::{Stopped, bronze, contracts, emptied, over, redeliver, rows, work};
-use crate::store::{Counted, Fault, Plan};
+use crate::lake::{Stopped, bronze, contracts, emptied, keeping_states, over, redeliver, rows, work};
 use crate::tally::Tally;
 
 /// Everything is due, and nothing is kept for readers.
@@ -52,35 +51,28 @@ async fn upkeep_killed_at_every_write_changes_no_row() {
     let worn = worn().await;
     let (lake, _) = over(&worn, None);
     let expected = rows(&lake, &contracts()).await;
-    let kept = worn.fork();
-    let (lake, store) = over(&kept, None);
+    let (lake, store) = keeping_states(&worn);
     upkeep(&lake).await.unwrap();
-    let (_, writes) = store.counts();
-    assert!(writes > 20, "{writes}");
+    let states = store.states();
+    assert!(states.len() > 20, "{}", states.len());
 
-    let found = each(0..writes, move |at| {
-        let cut = worn.fork();
-        async move {
-            let (lake, store) =
-                over(&cut, Some(Plan { at, counted: Counted::Writes, fault: Fault::CutAfter }));
-            let _ = upkeep(&lake).await;
-            assert!(store.has_struck());
-            let (lake, _) = over(&cut, None);
-            // By turns, what a reader finds now, and what the next upkeep leaves.
-            let is_finished = at.is_multiple_of(2);
-            if is_finished {
-                upkeep(&lake).await.unwrap();
-            }
-            let found = rows(&lake, &contracts()).await;
-            emptied(&cut).await;
-            (at, is_finished, found)
+    let found = each(states.into_iter().enumerate(), |(writes, cut)| async move {
+        let (lake, _) = over(&cut, None);
+        // By turns, what a reader finds now, and what the next upkeep leaves.
+        let is_finished = writes.is_multiple_of(2);
+        if is_finished {
+            upkeep(&lake).await.unwrap();
         }
+        let found = rows(&lake, &contracts()).await;
+        emptied(&cut).await;
+        (writes, is_finished, found)
     })
     .await;
     let mut tally = Tally::default();
-    for (at, is_finished, found) in found {
+    for (writes, is_finished, found) in found {
         let then = if is_finished { ", and once more" } else { "" };
-        tally.count(&format!("upkeep killed after a write{then}"), &format!("write {at}"), &expected, &found);
+        let trial = format!("after {writes} writes");
+        tally.count(&format!("upkeep killed after a write{then}"), &trial, &expected, &found);
     }
     tally.done();
 }
@@ -108,32 +100,26 @@ async fn redrive_killed_at_every_write_and_done_again_comes_to_the_same() {
     let bronze = bronze().await;
     let (lake, _) = over(&bronze, None);
     work(&lake, &contracts()).await.unwrap();
-    let undisturbed = bronze.fork();
-    let (lake, store) = over(&undisturbed, None);
+    let (lake, store) = keeping_states(&bronze);
     redriven(&lake).await.unwrap();
-    let (_, writes) = store.counts();
     let expected = rows(&lake, &mended()).await;
     // A1 to A3, B1, C1 to C4: what was discarded, A2, is there; the D are of an object that is set aside.
     assert_eq!(expected["SELECT * FROM silver.orders"].len(), 8);
+    let states = store.states();
+    assert!(states.len() > 10, "{}", states.len());
 
-    let found = each(0..writes, move |at| {
-        let cut = bronze.fork();
-        async move {
-            let (lake, store) =
-                over(&cut, Some(Plan { at, counted: Counted::Writes, fault: Fault::CutAfter }));
-            let _ = redriven(&lake).await;
-            assert!(store.has_struck());
-            let (lake, _) = over(&cut, None);
-            redriven(&lake).await.unwrap();
-            let found = rows(&lake, &mended()).await;
-            emptied(&cut).await;
-            (at, found)
-        }
+    let found = each(states.into_iter().enumerate(), |(writes, cut)| async move {
+        let (lake, _) = over(&cut, None);
+        redriven(&lake).await.unwrap();
+        let found = rows(&lake, &mended()).await;
+        emptied(&cut).await;
+        (writes, found)
     })
     .await;
     let mut tally = Tally::default();
-    for (at, found) in found {
-        tally.count("redrive killed after a write, done again", &format!("write {at}"), &expected, &found);
+    for (writes, found) in found {
+        let trial = format!("after {writes} writes");
+        tally.count("redrive killed after a write, done again", &trial, &expected, &found);
     }
     tally.done();
 }
