@@ -13,7 +13,7 @@ use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, StringArray, UInt32Array,
 };
 use datafusion::arrow::compute::{prep_null_mask_filter, take};
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{DFSchema, DFSchemaRef, TableReference};
@@ -115,7 +115,7 @@ impl Checker {
             joined,
         };
         // What only shows at run time (a function without an implementation, a bad literal) shows now.
-        checker.verdicts(&RecordBatch::new_empty(nullable(contract)), 0)?;
+        checker.verdicts(&RecordBatch::new_empty(contract.unjudged_row_schema()), 0)?;
         Ok(checker)
     }
 
@@ -201,19 +201,8 @@ fn physical(
     create_physical_expr(&predicate, schema, &ExecutionProps::new(), &Default::default())
 }
 
-/// The contract's columns as a batch has them before its bad rows are taken out.
-pub(crate) fn nullable(contract: &Contract) -> SchemaRef {
-    let fields: Vec<Field> = contract
-        .row_schema()
-        .fields()
-        .iter()
-        .map(|field| field.as_ref().clone().with_nullable(true))
-        .collect();
-    Arc::new(Schema::new(fields))
-}
-
 fn plan_schema(contract: &Contract) -> Result<DFSchema, DataFusionError> {
-    let mut schema = DFSchema::try_from_qualified_schema("rows", &nullable(contract))?;
+    let mut schema = DFSchema::try_from_qualified_schema("rows", &contract.unjudged_row_schema())?;
     for reference in &contract.references {
         let columns = DFSchema::try_from_qualified_schema(
             TableReference::bare(reference.name.clone()),

@@ -19,7 +19,6 @@ use datafusion::arrow::array::{
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::error::ArrowError;
 
-use crate::check::nullable;
 use crate::contract::{Column, Contract, LogicalType};
 use crate::decode::Field;
 
@@ -64,7 +63,7 @@ impl<'c> Conformer<'c> {
     pub fn new(contract: &'c Contract) -> Self {
         let columns =
             contract.columns.iter().map(|column| (column, Values::new(column.logical_type))).collect();
-        Self { columns, schema: nullable(contract), rows: 0, misfits: Vec::new() }
+        Self { columns, schema: contract.unjudged_row_schema(), rows: 0, misfits: Vec::new() }
     }
 
     /// Adds a row: one field for each column.

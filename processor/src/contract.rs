@@ -270,6 +270,13 @@ impl Contract {
         Arc::new(Schema::new(fields))
     }
 
+    /// The same of rows that may lack what is required: those are taken out later.
+    pub(crate) fn unjudged_row_schema(&self) -> SchemaRef {
+        let fields = self.row_schema();
+        let fields = fields.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
+        Arc::new(Schema::new(fields.collect::<Vec<Field>>()))
+    }
+
     /// The place of the named column.
     pub fn column_index(&self, name: &str) -> Option<usize> {
         self.columns.iter().position(|column| column.name == name)

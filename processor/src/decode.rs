@@ -117,6 +117,9 @@ pub enum Fault {
     Forgotten,
 }
 
+/// The rule by which the rows of who is forgotten are discarded.
+pub const FORGOTTEN: &str = "forgotten";
+
 impl Fault {
     /// The rule that the row is discarded by.
     pub fn rule(&self) -> &'static str {
@@ -130,7 +133,7 @@ impl Fault {
             Self::RaggedRow { .. } => "ragged_row",
             Self::NoHeader => "no_header",
             Self::Packing(problem) => problem.rule(),
-            Self::Forgotten => crate::forgotten::RULE,
+            Self::Forgotten => FORGOTTEN,
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A subject is a column's name and a value. The table holds a keyed hash of it (HMAC-SHA256 under the key of
 //! pseudonyms), so nobody without the key can try values. Rows of a forgotten subject, and the gaps that erasure
-//! left in bronze, are discarded by the rule [`RULE`] before anything else is judged.
+//! left in bronze, are discarded by the rule [`FORGOTTEN`](crate::decode::FORGOTTEN) before anything else is judged.
 //!
 //! A lake that has forgotten somebody is only processed with the same key: without it a redelivery would come back.
 
@@ -29,8 +29,6 @@ use crate::table::{CommitError, Table, TableError};
 
 /// Where the table is, below the lake.
 pub const PATH: &str = "forgotten";
-/// The rule by which forgotten rows are discarded.
-pub const RULE: &str = "forgotten";
 /// What the hash of a subject is for.
 const PURPOSE: &str = "forgotten";
 /// What the hash that tells keys apart is for.

@@ -30,6 +30,7 @@ class Environment:
         self.asked = queue.Queue()  # (id, event)
         self.answers = queue.Queue()  # (kind, body)
         self.invocations = 0
+        self.begin, self.init_ms = time.monotonic(), None
         self.api = ThreadingHTTPServer(("127.0.0.1", 0), handler(self))
         self.api.daemon_threads = True
         threading.Thread(target=self.api.serve_forever, daemon=True).start()
@@ -68,6 +69,16 @@ class Environment:
         self.part.kill()
         raise InvocationError(f"no answer in {self.function.timeout_s} s")
 
+    def is_ready(self):
+        """The program asks for work: the first time, its initialisation is over."""
+        if self.init_ms is None:
+            self.init_ms = round((time.monotonic() - self.begin) * 1_000)
+
+    def memory_mb(self):
+        """The most that the program had in memory."""
+        status = Path(f"/proc/{self.part.process.pid}/status").read_text()
+        return round(int(status.partition("VmHWM:")[2].split()[0]) / 1_024)
+
     def is_alive(self):
         return self.part.process.poll() is None
 
@@ -99,6 +110,7 @@ def handler(environment):
         def do_GET(self):
             if self.path != VERSION + "invocation/next":
                 return self.answer(404, b"{}")
+            environment.is_ready()
             if not (asked := environment.asked.get()):
                 self.close_connection = True
                 return None  # it is ending

@@ -56,8 +56,11 @@ class Function:
             if fitting:
                 self.free.remove(fitting[0])
                 return fitting[0]
-            self.all.append(Environment(self, len(self.all) + 1, ahead_s))
-            return self.all[-1]
+            return self.fresh(ahead_s)
+
+    def fresh(self, ahead_s=0):
+        self.all.append(Environment(self, len(self.all) + 1, ahead_s))
+        return self.all[-1]
 
     def kill_one_at_work(self):
         """Whether there was one."""

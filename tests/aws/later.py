@@ -4,6 +4,7 @@ Functions run with their clock set ahead, so nobody waits.
 """
 
 import json
+import time
 from collections import Counter
 from urllib.parse import quote_plus
 
@@ -35,7 +36,7 @@ class Later:
             self.a_person_is_forgotten,
             self.upkeep,
             self.the_road_goes_on,
-            self.what_an_invocation_asks,
+            self.what_an_invocation_takes,
             self.an_operator,
             self.the_books_again,
         ]:
@@ -92,20 +93,25 @@ class Later:
         self.world.run_task("Gold", ahead_s=2 * DAY_S)  # alerts of yesterday are over
         self.tell("the road goes on over compacted tables")
 
-    def what_an_invocation_asks(self):
-        """Requests to S3 of a function that takes one object into a lake that is there: docs/cost.md counts with them."""
+    def what_an_invocation_takes(self):
+        """A fresh function is given one small object after another, into a lake that is there. docs/cost.md and
+        docs/deploy-aws.md have its numbers."""
         world, times = self.world, 20
         ingest, before = world.functions["Ingest"], Counter(world.recorder.requests)
+        environment, took_s = ingest.fresh(), 0
         for number in range(times):
             key = f"bronze/returns/dt=2026-11-03/{number}.ndjson"
             world.without_events(lambda: world.put({key: returns(10 + number, "2026-11-03", 6)}))
             (found,) = (found for found in world.objects(key) if found["Key"] == PREFIX + key)
-            answer = ingest.invoke(event(found))
+            begin = time.monotonic()
+            answer = environment.invoke(event(found))
+            took_s += time.monotonic() - begin
             assert answer == {"batchItemFailures": []}, answer
         asked = Counter(world.recorder.requests) - before
         mean = {kind: asked[ingest.role, f"s3:{action}"] / times for kind, action in REQUESTS.items()}
         assert all(mean.values()), asked
-        self.tell("an invocation asks S3, in the mean", **mean)
+        took = {"init_ms": environment.init_ms, "each_ms": round(took_s * 1_000 / times), "memory_mb": environment.memory_mb()}
+        self.tell("an invocation with one small object", **took, **mean)
 
     def an_operator(self):
         """The same program by hand, with a person's rights: a rule is changed and redriven, upkeep done."""

@@ -15,8 +15,8 @@ use serde::Serialize;
 use super::books::{Books, GATEWAY_SQL};
 use super::{AuditError, Balance};
 use crate::contract::Contract;
+use crate::decode::FORGOTTEN;
 use crate::discard::DUPLICATE;
-use crate::forgotten::RULE;
 
 /// The key that makes a dataset's rows a device's sequence.
 const KEY: [&str; 3] = ["device", "boot", "seq"];
@@ -234,7 +234,7 @@ impl Query<'_> {
              hidden AS (
                SELECT gateway, sum(rows) AS rows_hidden, sum(damaged) AS damaged FROM (
                  SELECT gateway, 1 AS rows, CASE WHEN rule IN ('frame', 'gz') THEN 1 ELSE 0 END AS damaged
-                 FROM discarded WHERE dataset = '{dataset}' AND device IS NULL AND rule <> '{RULE}'
+                 FROM discarded WHERE dataset = '{dataset}' AND device IS NULL AND rule <> '{FORGOTTEN}'
                  UNION ALL SELECT {GATEWAY_SQL}, rows, 0 FROM expired WHERE dataset = '{dataset}' AND tier = 'discard')
                GROUP BY gateway),
              waiting AS (

@@ -19,10 +19,9 @@ use super::ForgetError;
 use super::plan::{self, Dataset, quoted};
 use crate::bronze::{BronzeKey, Format};
 use crate::check::Checker;
-use crate::decode::Fault;
+use crate::decode::{FORGOTTEN, Fault};
 use crate::discard::{self, DUPLICATE};
 use crate::examine::DiscardRow;
-use crate::forgotten::RULE;
 use crate::lake::{BronzeObject, Lake};
 use crate::ledger::{self, Entry};
 use crate::promote::{Candidate, ObjectError, day_of};
@@ -142,7 +141,7 @@ impl<'a> Gone<'a> {
             let now = self.discarded(place);
             DiscardRow {
                 ordinal: place,
-                rules: vec![RULE.to_owned()],
+                rules: vec![FORGOTTEN.to_owned()],
                 record: Fault::Forgotten.to_string(),
                 byte_offset: now.map_or(0, |row| row.byte_offset),
                 byte_len: now.map_or(0, |row| row.byte_len),
@@ -208,7 +207,7 @@ async fn lying_now(
     context.register_table("discard", table.provider().await?)?;
     let names: Vec<String> = discard::schema().fields().iter().map(|field| field.name().clone()).collect();
     let sql = format!(
-        "SELECT {} FROM discard WHERE dataset = {} AND bronze_key = {} AND bronze_etag = {} AND rule NOT IN ('{DUPLICATE}', '{RULE}')",
+        "SELECT {} FROM discard WHERE dataset = {} AND bronze_key = {} AND bronze_etag = {} AND rule NOT IN ('{DUPLICATE}', '{FORGOTTEN}')",
         names.join(", "),
         quoted(dataset, '\''),
         quoted(&gone.object.key, '\''),

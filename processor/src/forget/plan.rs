@@ -23,7 +23,7 @@ use super::receipt::Erased;
 use super::{ForgetError, Subject};
 use crate::bronze::BronzeKey;
 use crate::contract::{Contract, Redact};
-use crate::forgotten::RULE;
+use crate::decode::FORGOTTEN;
 use crate::lake::{BronzeObject, Lake};
 use crate::pseudonym::PseudonymKey;
 use crate::reading::Reading;
@@ -48,7 +48,7 @@ const UNREADABLE: [&str; 13] = [
     "zst",
     "parquet",
     "unreadable",
-    RULE,
+    FORGOTTEN,
 ];
 
 /// What goes, by dataset.
@@ -340,7 +340,7 @@ impl<'a> Search<'a> {
         let dataset = quoted(&self.contract.dataset, '\'');
         for (path, of) in [
             (silver::rows_path(self.contract), String::new()),
-            (discard::PATH.to_owned(), format!(" AND dataset = {dataset} AND rule <> '{RULE}'")),
+            (discard::PATH.to_owned(), format!(" AND dataset = {dataset} AND rule <> '{FORGOTTEN}'")),
         ] {
             let Some(table) = Table::open(self.lake, &path).await? else { continue };
             let context = session::context();
