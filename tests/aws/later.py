@@ -107,11 +107,17 @@ class Later:
             answer = environment.invoke(event(found))
             took_s += time.monotonic() - begin
             assert answer == {"batchItemFailures": []}, answer
-        asked = Counter(world.recorder.requests) - before
-        mean = {kind: asked[ingest.role, f"s3:{action}"] / times for kind, action in REQUESTS.items()}
-        assert all(mean.values()), asked
         took = {"init_ms": environment.init_ms, "each_ms": round(took_s * 1_000 / times), "memory_mb": environment.memory_mb()}
-        self.tell("an invocation with one small object", **took, **mean)
+        self.tell("an invocation with one small object", **took, **self.asked(ingest, before, times))
+        world.run_task("Gold", ahead_s=2 * DAY_S)
+        before = Counter(world.recorder.requests)
+        world.run_task("Gold", ahead_s=2 * DAY_S)
+        self.tell("gold with nothing new", **self.asked(world.functions["Gold"], before, 1))
+
+    def asked(self, function, before, times):
+        """What the function asked of S3 since then: the mean of so many times."""
+        asked = Counter(self.world.recorder.requests) - before
+        return {kind: asked[function.role, f"s3:{action}"] / times for kind, action in REQUESTS.items()}
 
     def an_operator(self):
         """The same program by hand, with a person's rights: a rule is changed and redriven, upkeep done."""
