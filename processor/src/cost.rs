@@ -1,8 +1,8 @@
 //! What a billion readings cost on AWS: list prices, line by line, from what a lake's ledger has seen.
 //!
 //! A model on paper, not a bill: it counts the requests, messages, seconds and bytes that the road from gateway
-//! to gold makes, and takes [`prices`] for each. Not in it: free tiers, data transfer out of AWS, logs
-//! and alarms, Athena queries.
+//! to silver makes, and takes [`prices`] for each. Not in it: free tiers, data transfer out of AWS, logs
+//! and alarms, Athena queries, and what the clock starts (gold, upkeep, audit), which hangs on no reading.
 
 pub mod prices;
 pub mod usage;
@@ -17,8 +17,12 @@ const METERED_BYTES: f64 = 5_120.0;
 /// Bytes of a frame that do not grow with its readings: header, checksum, topic.
 const FRAME_OVERHEAD_BYTES: f64 = 120.0;
 
-/// Objects that a run writes beside one commit's data: files and log entries of silver, discard, ledger, gold.
-const PUTS_PER_COMMIT: f64 = 12.0;
+/// Objects that an invocation writes, and listings it asks for, which cost as much: files and log entries of silver,
+/// discard and ledger. Counted by `tests/run aws`, as are the next.
+const PUTS_AND_LISTS_PER_INVOCATION: f64 = 24.0;
+
+/// Objects and parts of them that an invocation reads beside bronze: logs, checkpoints, and files where keys may be.
+const GETS_PER_INVOCATION: f64 = 131.0;
 
 /// Seconds between a sealed frame and silver that no setting changes: fsync, MQTT, the queue's window of a
 /// minute, the function.
@@ -83,7 +87,8 @@ pub fn per_billion(usage: &Usage, settings: &Settings) -> Bill {
         ("S3 GET, bronze", objects, prices::S3_GET),
         ("Lambda requests", invocations, prices::LAMBDA_REQUEST),
         ("Lambda GB-seconds, arm64", function_gb_s, prices::LAMBDA_GB_S),
-        ("S3 PUT, silver, discard, gold, ledger", invocations * PUTS_PER_COMMIT, prices::S3_PUT),
+        ("S3 PUT and LIST, tables", invocations * PUTS_AND_LISTS_PER_INVOCATION, prices::S3_PUT),
+        ("S3 GET, tables", invocations * GETS_PER_INVOCATION, prices::S3_GET),
         ("S3 storage, GB for a month", gigabytes, prices::S3_GB_MONTH),
     ]
     .map(|(what, count, price)| Item { what, count, usd: count * price });
