@@ -26,7 +26,7 @@ pub fn binary(name: &str) -> PathBuf {
         std::env::vars_os()
             .map(|(name, _)| name)
             .filter(|name| name.to_string_lossy().starts_with("CARGO_"))
-            .filter(|name| name != "CARGO_HOME" && name != "CARGO_TARGET_DIR")
+            .filter(|name| name != "CARGO_HOME" && name != "CARGO_INCREMENTAL" && name != "CARGO_TARGET_DIR")
             .for_each(|name| {
                 cargo.env_remove(name);
             });
