@@ -84,16 +84,10 @@ fn speak(options: &mut ConfigOptions) {
     options.execution.parquet.schema_force_view_types = false;
 }
 
-/// A Delta table's days are all written at once: of each column of each day a page is in memory, with the dictionary that
-/// it is made of. Both are an eighth of DataFusion's.
-const PAGE_BYTES_MAX: usize = 128 * 1024;
-
 fn bound(memory: &Memory, options: &mut ConfigOptions) -> Result<(), DataFusionError> {
     // A sort-merge join can go to disk, a hash join cannot.
     options.optimizer.prefer_hash_join = false;
     options.execution.sort_spill_reservation_bytes = memory.merge_bytes;
-    options.execution.parquet.data_pagesize_limit = PAGE_BYTES_MAX;
-    options.execution.parquet.dictionary_page_size_limit = PAGE_BYTES_MAX;
     options.set("datafusion.execution.target_partitions", &memory.partitions.to_string())?;
     options.set("datafusion.execution.batch_size", &memory.rows.to_string())
 }
