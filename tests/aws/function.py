@@ -59,6 +59,7 @@ class Function:
             return self.fresh(ahead_s)
 
     def fresh(self, ahead_s=0):
+        """An environment that nothing was done in yet."""
         self.all.append(Environment(self, len(self.all) + 1, ahead_s))
         return self.all[-1]
 

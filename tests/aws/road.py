@@ -214,15 +214,7 @@ class Road:
 
     def poison(self):
         """A message that no function can take is in the dead letters, and alone."""
-        record = {
-            "eventSource": "aws:s3",
-            "awsRegion": self.world.endpoint["AWS_REGION"],
-            "eventName": "ObjectCreated:Put",
-            "s3": {
-                "bucket": {"name": BUCKET},
-                "object": {"key": f"{PREFIX}bronze/orders/not+there.ndjson", "size": 1, "eTag": "0"},
-            },
-        }
+        record = self.world.created("bronze/orders/not there.ndjson")
         queue, letters = self.world.stack.ref("BronzeQueue"), self.world.stack.ref("BronzeDeadLetters")
         self.world.sqs.send_message(QueueUrl=queue, MessageBody=json.dumps({"Records": [record]}))
         errors, error_letters = self.world.stack.ref("RuleErrorQueue"), self.world.stack.ref("RuleErrorDeadLetters")

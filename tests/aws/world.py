@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from urllib.parse import quote_plus
 
 from asks import ACCOUNT, REGION
 from broker import Broker
@@ -184,6 +185,16 @@ class World:
     def keys(self, prefix=""):
         """Keys below the lake."""
         return [object["Key"].removeprefix(PREFIX) for object in self.objects(prefix)]
+
+    def created(self, key, size=1, etag="0"):
+        """What S3's event says of an object below the lake."""
+        named = {"key": quote_plus(PREFIX + key, safe="/"), "size": size, "eTag": etag}
+        return {
+            "eventSource": "aws:s3",
+            "awsRegion": self.endpoint["AWS_REGION"],
+            "eventName": "ObjectCreated:Put",
+            "s3": {"bucket": {"name": BUCKET}, "object": named},
+        }
 
     def put(self, files):
         for key, body in files.items():

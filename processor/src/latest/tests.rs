@@ -189,7 +189,6 @@ async fn an_order_that_is_not_fixed_is_refused() {
     }
 }
 
-/// What silver must show, worked out by itself.
 #[test]
 fn much_of_a_table_goes_through_disk_and_some_days_do_not() {
     let day = |day: u32| format!("2026-01-{day:02}");
@@ -206,6 +205,7 @@ fn much_of_a_table_goes_through_disk_and_some_days_do_not() {
     assert!(!is_much(&versions(4, half), &BTreeSet::new()));
 }
 
+/// What silver must show, worked out by itself.
 fn expected(versions: &[Version]) -> Vec<Value> {
     let mut latest: BTreeMap<u8, &Version> = BTreeMap::new();
     let rank = |version: &Version| (version.updated, version.status, version.day);

@@ -116,7 +116,7 @@ struct State {
     /// Every operation takes a while of its own, so that several processors meet in ever other places.
     pace: Option<Mutex<fastrand::Rng>>,
     /// What it held at first and after each write, where that is wanted.
-    states: Option<Mutex<Vec<InMemory>>>,
+    states: Mutex<Option<Vec<InMemory>>>,
     all: AtomicUsize,
     writes: AtomicUsize,
     dead: AtomicBool,
@@ -136,23 +136,31 @@ impl FaultyStore {
         let storm = Mutex::new(fastrand::Rng::with_seed(seed));
         let (all, writes) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let (dead, struck) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self(Arc::new(State { inner, harm, storm, pace, states: None, all, writes, dead, struck }))
+        Self(Arc::new(State {
+            inner,
+            harm,
+            storm,
+            pace,
+            states: Mutex::new(None),
+            all,
+            writes,
+            dead,
+            struck,
+        }))
     }
 
     /// A store that does no harm and keeps what it held at first and after each write: what a program finds that
     /// was killed there.
     pub fn keeping_states(inner: InMemory) -> Self {
-        let states = Some(Mutex::new(vec![inner.fork()]));
-        let mut store = Self::new(inner, Harm::None, None);
-        if let Some(state) = Arc::get_mut(&mut store.0) {
-            state.states = states;
-        }
+        let first = inner.fork();
+        let store = Self::new(inner, Harm::None, None);
+        *store.0.states.lock().unwrap() = Some(vec![first]);
         store
     }
 
     /// What it held at first and after each write.
     pub fn states(&self) -> Vec<InMemory> {
-        self.0.states.as_ref().map(|states| states.lock().unwrap().clone()).unwrap_or_default()
+        self.0.states.lock().unwrap().clone().unwrap_or_default()
     }
 
     /// Operations asked for, and those of them that write.
@@ -209,8 +217,10 @@ impl State {
         match self.turn(kind, path)? {
             None => {
                 let done = operation.await?;
-                if let (Kind::Write, Some(states)) = (kind, &self.states) {
-                    states.lock().unwrap().push(self.inner.fork());
+                if kind == Kind::Write
+                    && let Some(states) = self.states.lock().unwrap().as_mut()
+                {
+                    states.push(self.inner.fork());
                 }
                 Ok(done)
             }
