@@ -14,6 +14,8 @@ pub mod connection;
 pub mod csr;
 pub mod folder;
 #[cfg(feature = "aws")]
+mod iot;
+#[cfg(feature = "aws")]
 pub mod operator;
 #[cfg(feature = "aws")]
 pub mod policy;

@@ -103,7 +103,7 @@ pub async fn watch(cli: &Cli, watch: &Watch) -> Result<ExitCode> {
     loop {
         // A failed run is reported and tried again: the next look goes on where this one stopped.
         match run_with_progress(cli, &lake, &contracts, outlet.as_ref()).await {
-            Ok(report) if report.objects > 0 => print(cli, &report, || run_text(&report))?,
+            Ok(report) if report.total.objects > 0 => print(cli, &report, || run_text(&report))?,
             Ok(_) => {}
             Err(error) => eprintln!("error: {}", in_words(&error)),
         }
@@ -215,17 +215,17 @@ fn print<T: Serialize>(cli: &Cli, value: &T, text: impl FnOnce() -> String) -> R
 fn run_text(report: &RunReport) -> String {
     let mut text = format!(
         "{} objects, {} rows in = {} silver + {} discarded + {} duplicates{}",
-        report.objects,
-        report.rows_in,
-        report.silver,
-        report.discarded,
-        report.duplicates,
-        superseded(report.superseded),
+        report.total.objects,
+        report.total.rows_in,
+        report.total.silver,
+        report.total.discarded,
+        report.total.duplicates,
+        superseded(report.total.superseded),
     );
-    for (rule, rows) in &report.rules {
+    for (rule, rows) in &report.total.rules {
         text += &format!("\n  discarded by {rule}: {rows}");
     }
-    for (check, rows) in &report.warnings {
+    for (check, rows) in &report.total.warnings {
         text += &format!("\n  warned of by {check}: {rows}");
     }
     for gold in &report.gold {

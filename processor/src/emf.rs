@@ -52,20 +52,14 @@ fn line(now_ms: i64, dimensions: &[(&str, &str)], metrics: &[(&str, i64)]) -> St
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::DatasetReport;
+    use crate::run::Sums;
 
     #[test]
     fn a_run_is_a_line_per_dataset_and_rule() {
         let mut report = RunReport::default();
         let rules = [("bad_status".to_owned(), 2)].into();
-        let orders = DatasetReport {
-            rows_in: 10,
-            silver: 7,
-            discarded: 2,
-            duplicates: 1,
-            rules,
-            ..Default::default()
-        };
+        let orders =
+            Sums { rows_in: 10, silver: 7, discarded: 2, duplicates: 1, rules, ..Default::default() };
         report.datasets.insert("orders".to_owned(), orders);
         assert_eq!(
             of_run(&report, 1_767_225_600_000),

@@ -70,10 +70,11 @@ pub struct Refreshed {
 pub async fn refresh(lake: &Lake, contract: &Contract) -> Result<Vec<Refreshed>, GoldError> {
     let mut refreshed = Vec::new();
     latest::refresh(lake, contract).await?;
-    let silver_path = silver::path(&contract.dataset);
+    let Some(mut silver) = Table::open(lake, &silver::path(&contract.dataset)).await? else {
+        return Ok(refreshed);
+    };
     for query in &contract.gold {
         for conflicts in 0..=CONFLICTS_MAX {
-            let Some(silver) = Table::open(lake, &silver_path).await? else { return Ok(refreshed) };
             match refresh_one(lake, contract, query, &silver).await {
                 Ok(done) => {
                     refreshed.extend(done);
@@ -81,6 +82,7 @@ pub async fn refresh(lake: &Lake, contract: &Contract) -> Result<Vec<Refreshed>,
                 }
                 Err(GoldError::Commit(CommitError::Conflict { .. })) if conflicts < CONFLICTS_MAX => {
                     after_conflict(conflicts).await;
+                    silver.refresh().await?;
                 }
                 Err(error) => return Err(error),
             }

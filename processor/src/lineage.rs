@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 use crate::contract::Contract;
 use crate::dataset_check::CheckResult;
 use crate::lake::Lake;
-use crate::run::{DatasetReport, RunReport};
+use crate::run::{RunReport, Sums};
 use crate::{discard, gold, ledger, origin, silver};
 
 use facets::{PRODUCER, event_schema};
@@ -51,7 +51,7 @@ impl<'a> Lineage<'a> {
         let mut events = Vec::new();
         for contract in self.contracts {
             let Some(run) = started.get(&contract.dataset) else { continue };
-            let nothing = DatasetReport::default();
+            let nothing = Sums::default();
             let (did, failure) = match report {
                 Ok(report) => {
                     let stopped = report.stopped.get(&contract.dataset).map(|left| {
@@ -105,7 +105,7 @@ impl<'a> Lineage<'a> {
     }
 
     /// Bronze of the dataset, with what the checks found in it.
-    fn input(&self, contract: &Contract, did: Option<(&DatasetReport, &[CheckResult])>) -> Value {
+    fn input(&self, contract: &Contract, did: Option<(&Sums, &[CheckResult])>) -> Value {
         let mut input = self.dataset(&bronze(contract), facets::schema(&contract.row_schema(), contract));
         if let Some((did, held)) = did {
             input["inputFacets"] = facets::quality(contract, did, held);
@@ -113,12 +113,7 @@ impl<'a> Lineage<'a> {
         input
     }
 
-    async fn outputs(
-        &self,
-        contract: &Contract,
-        did: &DatasetReport,
-        report: Option<&RunReport>,
-    ) -> Vec<Value> {
+    async fn outputs(&self, contract: &Contract, did: &Sums, report: Option<&RunReport>) -> Vec<Value> {
         let from = |path: String| self.name(&path);
         let mut outputs = Vec::new();
         let mut put = |path: String, facets: Value, rows: Option<u64>| {

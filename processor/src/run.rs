@@ -25,7 +25,7 @@ use crate::quarantine::{self, QuarantineError};
 use crate::settle::settle;
 use crate::table::TableError;
 
-pub use report::{DatasetReport, RunReport};
+pub use report::{RunReport, Sums};
 
 /// Most objects promoted in one commit.
 pub const GROUP_OBJECTS_MAX: usize = 64;

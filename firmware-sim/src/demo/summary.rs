@@ -103,7 +103,7 @@ impl Summary {
             bytes_per_reading: balance.bytes as f64 / (balance.rows_in.max(1)) as f64,
             landed: uphill.landed.messages,
             objects: balance.objects,
-            rules: run.rules,
+            rules: run.total.rules,
             gold,
             injected: Injected {
                 sensors: uphill.faults,

@@ -5,18 +5,20 @@
 //! among the newest ones by its public key. Region and credentials come from the usual AWS environment
 //! (variables, profile files, instance roles; no SSO: see `aws configure export-credentials`).
 
-use aws_config::BehaviorVersion;
-use aws_credential_types::provider::error::CredentialsError;
-use aws_sdk_iot::Client;
-use aws_sdk_iot::config::Region;
-use aws_sdk_iot::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_iot::types::CertificateStatus;
-use aws_smithy_http_client::Builder;
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
-use serde_json::Value;
+use reqwest::Method;
+use serde_json::{Value, json};
 
 use super::folder::{Certificate, Generation, Secret};
+use super::iot::{Call, CallError, Iot};
 use super::{ProvisionError, Step, csr, policy};
+
+/// What is to be made is there already.
+const EXISTS: &str = "ResourceAlreadyExistsException";
+/// What is asked for is not there.
+const GONE: &str = "ResourceNotFoundException";
+/// A certificate's status in force, and out of use.
+const ACTIVE: &str = "ACTIVE";
+const INACTIVE: &str = "INACTIVE";
 
 /// Clocks of this machine and of AWS may differ by this much when a lost certificate is looked for.
 const CLOCKS_DIFFER_S: i64 = 900;
@@ -39,7 +41,7 @@ pub struct Wanted {
 
 /// An AWS account, seen through IoT Core's API.
 pub struct Operator {
-    iot: Client,
+    iot: Iot,
     wanted: Wanted,
 }
 
@@ -49,19 +51,8 @@ impl Operator {
     /// # Errors
     /// No region is set.
     pub async fn new(region: Option<String>, wanted: Wanted) -> Result<Self, ProvisionError> {
-        let http = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
-        let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http);
-        if let Some(region) = region {
-            loader = loader.region(Region::new(region));
-        }
-        let config = loader.load().await;
-        if config.region().is_none() {
-            return Err(ProvisionError::new(
-                Step::Credentials,
-                "no region; give --region, or set AWS_REGION",
-            ));
-        }
-        Ok(Self { iot: Client::new(&config), wanted })
+        let iot = Iot::new(region).await.map_err(|why| ProvisionError::new(Step::Credentials, why))?;
+        Ok(Self { iot, wanted })
     }
 
     /// Takes `generation` from where it is to an attached, active certificate and an endpoint. `known`
@@ -96,34 +87,28 @@ impl Operator {
 
     /// Makes the thing, or finds it; what its ARN begins with.
     async fn thing(&self, name: &str) -> Result<String, ProvisionError> {
-        let failed = |action, why| problem(Step::Thing, action, why);
-        let arn = match self.iot.create_thing().thing_name(name).send().await {
-            Ok(made) => made.thing_arn,
-            Err(error) if error.code() == Some("ResourceAlreadyExistsException") => {
-                let found = self.iot.describe_thing().thing_name(name).send().await;
-                found.map_err(|error| failed("iot:DescribeThing", words(&error)))?.thing_arn
+        let path = ["things", name];
+        let made = match self.iot.call(&Call::new("CreateThing", Method::POST, &path).body(json!({}))).await {
+            Err(error) if error.is(EXISTS) => {
+                self.iot.call(&Call::new("DescribeThing", Method::GET, &path)).await
             }
-            Err(error) => return Err(failed("iot:CreateThing", words(&error))),
+            made => made,
         };
-        let arn = arn.unwrap_or_default();
+        let thing = made.map_err(at(Step::Thing))?;
+        let arn = text(&thing, "thingArn");
         arn.split_once(":thing/").map(|(prefix, _)| prefix.to_owned()).ok_or_else(|| {
             ProvisionError::new(Step::Thing, format!("AWS gave an ARN that is not one of a thing: {arn:?}"))
         })
     }
 
     async fn principals(&self, thing: &str) -> Result<Vec<(String, String)>, ProvisionError> {
-        let listed: Result<Vec<String>, _> = self
-            .iot
-            .list_thing_principals()
-            .thing_name(thing)
-            .into_paginator()
-            .items()
-            .send()
-            .collect()
-            .await;
-        let arns = listed.map_err(|error| problem(Step::Thing, "iot:ListThingPrincipals", words(&error)))?;
-        let with_id = |arn: String| Some((arn.split_once(":cert/")?.1.to_owned(), arn));
-        Ok(arns.into_iter().filter_map(with_id).collect())
+        let path = ["things", thing, "principals"];
+        let call = Call::new("ListThingPrincipals", Method::GET, &path);
+        let listed = self.iot.list(&call, "principals", ["nextToken", "nextToken"], |_| true).await;
+        let listed = listed.map_err(at(Step::Thing))?;
+        let arns = listed.iter().filter_map(Value::as_str);
+        let with_id = |arn: &str| Some((arn.split_once(":cert/")?.1.to_owned(), arn.to_owned()));
+        Ok(arns.filter_map(with_id).collect())
     }
 
     /// Another certificate on the same thing may be another machine that works under this name.
@@ -151,18 +136,16 @@ impl Operator {
     async fn policy(&self, arns: &str) -> Result<(), ProvisionError> {
         let name = &self.wanted.policy;
         let document = policy::document(arns, self.wanted.role_alias.as_deref());
-        let failed = |action, why| problem(Step::Policy, action, why);
-        let made =
-            self.iot.create_policy().policy_name(name).policy_document(document.to_string()).send().await;
-        match made {
+        let path = ["policies", name];
+        let body = json!({ "policyDocument": document.to_string() });
+        match self.iot.call(&Call::new("CreatePolicy", Method::POST, &path).body(body.clone())).await {
             Ok(_) => return Ok(()),
-            Err(error) if error.code() == Some("ResourceAlreadyExistsException") => {}
-            Err(error) => return Err(failed("iot:CreatePolicy", words(&error))),
+            Err(error) if error.is(EXISTS) => {}
+            Err(error) => return Err(at(Step::Policy)(error)),
         }
-        let found = self.iot.get_policy().policy_name(name).send().await;
-        let found = found.map_err(|error| failed("iot:GetPolicy", words(&error)))?;
-        let there: Value =
-            serde_json::from_str(found.policy_document().unwrap_or_default()).unwrap_or_default();
+        let found = self.iot.call(&Call::new("GetPolicy", Method::GET, &path)).await;
+        let found = found.map_err(at(Step::Policy))?;
+        let there: Value = serde_json::from_str(&text(&found, "policyDocument")).unwrap_or_default();
         if there == document {
             return Ok(());
         }
@@ -175,9 +158,9 @@ impl Operator {
                 ),
             ));
         }
-        let update = self.iot.create_policy_version().policy_name(name).policy_document(document.to_string());
-        let updated = update.set_as_default(true).send().await;
-        updated.map(drop).map_err(|error| failed("iot:CreatePolicyVersion", words(&error)))
+        let path = ["policies", name, "version"];
+        let call = Call::new("CreatePolicyVersion", Method::POST, &path).query("setAsDefault", "true");
+        self.iot.call(&call.body(body)).await.map(drop).map_err(at(Step::Policy))
     }
 
     /// A certificate for `key`: one whose answer was lost, else a new one, inactive.
@@ -191,52 +174,51 @@ impl Operator {
             return Ok(found);
         }
         let request = csr::request(key, &generation.progress.thing)?;
-        let made = self
-            .iot
-            .create_certificate_from_csr()
-            .certificate_signing_request(request)
-            .set_as_active(false)
-            .send()
-            .await
-            .map_err(|error| problem(Step::Certificate, "iot:CreateCertificateFromCsr", words(&error)))?;
-        match (made.certificate_id, made.certificate_pem) {
-            (Some(id), Some(pem)) => Ok(Certificate { id, pem }),
-            _ => Err(ProvisionError::new(Step::Certificate, "AWS gave no certificate")),
+        let call = Call::new("CreateCertificateFromCsr", Method::POST, &["certificates"]);
+        let call = call.query("setAsActive", "false").body(json!({ "certificateSigningRequest": request }));
+        let made = self.iot.call(&call).await.map_err(at(Step::Certificate))?;
+        match (text(&made, "certificateId"), text(&made, "certificatePem")) {
+            (id, pem) if id.is_empty() || pem.is_empty() => {
+                Err(ProvisionError::new(Step::Certificate, "AWS gave no certificate"))
+            }
+            (id, pem) => Ok(Certificate { id, pem }),
         }
     }
 
     /// Looks through the certificates that are not older than the generation, newest first.
     async fn find_lost(&self, begun_ms: i64, key: &Secret) -> Result<Option<Certificate>, ProvisionError> {
-        let failed = |action, why| problem(Step::Certificate, action, why);
-        let oldest_s = begun_ms / 1_000 - CLOCKS_DIFFER_S;
-        let mut pages = self.iot.list_certificates().ascending_order(false).into_paginator().items().send();
+        let oldest_s = (begun_ms / 1_000 - CLOCKS_DIFFER_S) as f64;
         let mut looked_at = 0;
-        while let Some(listed) = pages.next().await {
-            let listed = listed.map_err(|error| failed("iot:ListCertificates", words(&error)))?;
-            let too_old = listed.creation_date().is_some_and(|created| created.secs() < oldest_s);
+        let young = |listed: &Value| {
             looked_at += 1;
-            if too_old || looked_at > LOOKED_AT_MAX {
-                break;
-            }
-            let id = listed.certificate_id.unwrap_or_default();
-            let described = self.iot.describe_certificate().certificate_id(&id).send().await;
-            let described = described.map_err(|error| failed("iot:DescribeCertificate", words(&error)))?;
-            let pem = described.certificate_description.and_then(|found| found.certificate_pem);
-            if let Some(pem) = pem.filter(|pem| csr::is_for(pem, key)) {
+            let too_old = listed["creationDate"].as_f64().is_some_and(|created_s| created_s < oldest_s);
+            !too_old && looked_at <= LOOKED_AT_MAX
+        };
+        let newest = Call::new("ListCertificates", Method::GET, &["certificates"]);
+        let newest = newest.query("isAscendingOrder", "false").query("pageSize", "250");
+        let listed = self.iot.list(&newest, "certificates", ["marker", "nextMarker"], young).await;
+        for listed in listed.map_err(at(Step::Certificate))? {
+            let id = text(&listed, "certificateId");
+            let described = self.describe(&id).await.map_err(at(Step::Certificate))?;
+            let pem = text(&described, "certificatePem");
+            if csr::is_for(&pem, key) {
                 return Ok(Some(Certificate { id, pem }));
             }
         }
         Ok(None)
     }
 
+    async fn describe(&self, id: &str) -> Result<Value, CallError> {
+        let path = ["certificates", id];
+        let described = self.iot.call(&Call::new("DescribeCertificate", Method::GET, &path)).await;
+        described.map(|mut described| described["certificateDescription"].take())
+    }
+
     /// A certificate that was in force and is not any more was put out of use on purpose.
     async fn refuse_inactive(&self, id: &str) -> Result<(), ProvisionError> {
-        let described = self.iot.describe_certificate().certificate_id(id).send().await;
-        let described = described
-            .map_err(|error| problem(Step::Certificate, "iot:DescribeCertificate", words(&error)))?;
-        let status = described.certificate_description.and_then(|found| found.status);
-        match status {
-            Some(CertificateStatus::Active) | None => Ok(()),
+        let described = self.describe(id).await.map_err(at(Step::Certificate))?;
+        match described["status"].as_str() {
+            Some(ACTIVE) | None => Ok(()),
             Some(status) => Err(ProvisionError::new(
                 Step::Certificate,
                 format!(
@@ -247,28 +229,28 @@ impl Operator {
     }
 
     async fn attach(&self, thing: &str, id: &str, arn: &str) -> Result<(), ProvisionError> {
-        let failed = |action, why| problem(Step::Attach, action, why);
-        let attached = self.iot.attach_policy().policy_name(&self.wanted.policy).target(arn).send().await;
-        attached.map_err(|error| failed("iot:AttachPolicy", words(&error)))?;
-        let attached = self.iot.attach_thing_principal().thing_name(thing).principal(arn).send().await;
-        attached.map_err(|error| failed("iot:AttachThingPrincipal", words(&error)))?;
-        self.set_status(id, CertificateStatus::Active, Step::Attach).await
+        let path = ["target-policies", &self.wanted.policy];
+        let call = Call::new("AttachPolicy", Method::PUT, &path).body(json!({ "target": arn }));
+        self.iot.call(&call).await.map_err(at(Step::Attach))?;
+        let path = ["things", thing, "principals"];
+        let call = Call::new("AttachThingPrincipal", Method::PUT, &path).principal(arn);
+        self.iot.call(&call).await.map_err(at(Step::Attach))?;
+        self.set_status(id, ACTIVE, Step::Attach).await
     }
 
-    async fn set_status(
-        &self,
-        id: &str,
-        status: CertificateStatus,
-        step: Step,
-    ) -> Result<(), ProvisionError> {
-        let set = self.iot.update_certificate().certificate_id(id).new_status(status).send().await;
-        set.map(drop).map_err(|error| problem(step, "iot:UpdateCertificate", words(&error)))
+    async fn set_status(&self, id: &str, status: &str, step: Step) -> Result<(), ProvisionError> {
+        let path = ["certificates", id];
+        let call = Call::new("UpdateCertificate", Method::PUT, &path).query("newStatus", status);
+        self.iot.call(&call).await.map(drop).map_err(at(step))
     }
 
     async fn endpoint(&self) -> Result<String, ProvisionError> {
-        let found = self.iot.describe_endpoint().endpoint_type("iot:Data-ATS").send().await;
-        let found = found.map_err(|error| problem(Step::Endpoint, "iot:DescribeEndpoint", words(&error)))?;
-        found.endpoint_address.ok_or_else(|| ProvisionError::new(Step::Endpoint, "AWS gave no address"))
+        let call = Call::new("DescribeEndpoint", Method::GET, &["endpoint"]);
+        let found = self.iot.call(&call.query("endpointType", "iot:Data-ATS")).await;
+        match text(&found.map_err(at(Step::Endpoint))?, "endpointAddress") {
+            address if address.is_empty() => Err(ProvisionError::new(Step::Endpoint, "AWS gave no address")),
+            address => Ok(address),
+        }
     }
 
     /// Puts other certificates out of use and removes them: those of `known`, and with `replace` any other
@@ -291,72 +273,45 @@ impl Operator {
         ids.dedup();
         let mut retired = Vec::new();
         for id in ids {
-            let described = self.iot.describe_certificate().certificate_id(&id).send().await;
-            let arn = match described {
-                Ok(described) => described.certificate_description.and_then(|found| found.certificate_arn),
-                Err(error) if is_gone(&error) => continue,
-                Err(error) => {
-                    return Err(problem(Step::Retire, "iot:DescribeCertificate", words(&error)));
-                }
+            let arn = match self.describe(&id).await {
+                Ok(described) => text(&described, "certificateArn"),
+                Err(error) if error.is(GONE) => continue,
+                Err(error) => return Err(at(Step::Retire)(error)),
             };
-            self.remove(thing, &id, &arn.unwrap_or_default()).await?;
+            self.remove(thing, &id, &arn).await?;
             retired.push(id);
         }
         Ok(retired)
     }
 
     async fn remove(&self, thing: &str, id: &str, arn: &str) -> Result<(), ProvisionError> {
-        let failed = |action, why| problem(Step::Retire, action, why);
-        self.set_status(id, CertificateStatus::Inactive, Step::Retire).await?;
-        let policies: Result<Vec<_>, _> =
-            self.iot.list_attached_policies().target(arn).into_paginator().items().send().collect().await;
-        let policies = policies.map_err(|error| failed("iot:ListAttachedPolicies", words(&error)))?;
-        for name in policies.into_iter().filter_map(|policy| policy.policy_name) {
-            let detached = self.iot.detach_policy().policy_name(name).target(arn).send().await;
-            detached.map_err(|error| failed("iot:DetachPolicy", words(&error)))?;
+        self.set_status(id, INACTIVE, Step::Retire).await?;
+        let path = ["attached-policies", arn];
+        let call = Call::new("ListAttachedPolicies", Method::POST, &path).body(json!({}));
+        let policies = self.iot.list(&call, "policies", ["marker", "nextMarker"], |_| true).await;
+        for policy in policies.map_err(at(Step::Retire))? {
+            let name = text(&policy, "policyName");
+            let path = ["target-policies", &name];
+            let call = Call::new("DetachPolicy", Method::POST, &path).body(json!({ "target": arn }));
+            self.iot.call(&call).await.map_err(at(Step::Retire))?;
         }
-        let detached = self.iot.detach_thing_principal().thing_name(thing).principal(arn).send().await;
-        if let Err(error) = detached
-            && !is_gone(&error)
-        {
-            return Err(failed("iot:DetachThingPrincipal", words(&error)));
+        let path = ["things", thing, "principals"];
+        let call = Call::new("DetachThingPrincipal", Method::DELETE, &path).principal(arn);
+        match self.iot.call(&call).await {
+            Err(error) if !error.is(GONE) => return Err(at(Step::Retire)(error)),
+            _ => {}
         }
-        let deleted = self.iot.delete_certificate().certificate_id(id).send().await;
-        deleted.map(drop).map_err(|error| failed("iot:DeleteCertificate", words(&error)))
+        let path = ["certificates", id];
+        let call = Call::new("DeleteCertificate", Method::DELETE, &path);
+        self.iot.call(&call).await.map(drop).map_err(at(Step::Retire))
     }
 }
 
-fn is_gone<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> bool {
-    error.code() == Some("ResourceNotFoundException")
+fn at(step: Step) -> impl Fn(CallError) -> ProvisionError {
+    move |error| ProvisionError::new(step, error)
 }
 
-fn problem(step: Step, action: &str, (code, why): (Option<String>, String)) -> ProvisionError {
-    let denied = code.is_some_and(|code| code.contains("AccessDenied") || code.contains("Unauthorized"));
-    let advice = if denied { "; these credentials need that action" } else { "" };
-    ProvisionError::new(step, format!("{action}: {why}{advice}"))
-}
-
-fn is_about_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
-    error.is::<CredentialsError>() || error.source().is_some_and(is_about_credentials)
-}
-
-/// The error's code, and its words without request, response or credentials.
-fn words<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> (Option<String>, String) {
-    let code = error.code().map(str::to_owned);
-    let why = match error {
-        SdkError::ServiceError(_) => {
-            format!("{}: {}", error.code().unwrap_or("error"), error.message().unwrap_or("no message"))
-        }
-        SdkError::DispatchFailure(failure) => match failure.as_connector_error() {
-            Some(error) if is_about_credentials(error) => {
-                "there are no usable credentials; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and \
-                 AWS_SECRET_ACCESS_KEY, or run under a role"
-                    .into()
-            }
-            _ => "AWS cannot be reached, or broke off; see network, region and AWS_ENDPOINT_URL".into(),
-        },
-        SdkError::TimeoutError(_) => "AWS did not answer in time".into(),
-        _ => "the answer cannot be understood, or the request could not be made".into(),
-    };
-    (code, why)
+/// A field's text; empty where there is none.
+fn text(answer: &Value, field: &str) -> String {
+    answer[field].as_str().unwrap_or_default().to_owned()
 }

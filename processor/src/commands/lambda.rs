@@ -207,11 +207,11 @@ fn told(report: &RunReport, taken: usize, failed: usize) -> Result<()> {
     info!(
         taken,
         failed,
-        objects = report.objects,
-        rows_in = report.rows_in,
-        silver = report.silver,
-        discarded = report.discarded,
-        duplicates = report.duplicates,
+        objects = report.total.objects,
+        rows_in = report.total.rows_in,
+        silver = report.total.silver,
+        discarded = report.total.discarded,
+        duplicates = report.total.duplicates,
         skipped = report.skipped,
         "ingested"
     );

@@ -153,7 +153,7 @@ async fn what_was_promoted_and_not_judged_is_judged_by_the_next_run() {
     }
     lake.write("d.ndjson", sale("4", at, "\"south\"", 1.0, 1.0));
     let report = lake.run().await;
-    assert_eq!(report.objects, 1);
+    assert_eq!(report.total.objects, 1);
     // Of three objects, and not of the first one again.
     assert_eq!(found(&report, "shops_missing", "run").value, Some(100.0 / 3.0));
     assert_eq!(found(&report, "shops_known", "run").value, Some(1.0));
@@ -161,7 +161,7 @@ async fn what_was_promoted_and_not_judged_is_judged_by_the_next_run() {
     lake.write("e.ndjson", sale("5", at, "null", 1.0, 1.0));
     lake.promote_alone("e.ndjson").await;
     let report = lake.run().await;
-    assert_eq!((report.objects, found(&report, "shops_missing", "run").value), (0, Some(100.0)));
+    assert_eq!((report.total.objects, found(&report, "shops_missing", "run").value), (0, Some(100.0)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -187,7 +187,7 @@ async fn a_query_that_fails_is_a_check_that_is_not_passed() {
     let report = lake.run().await;
     let result = found(&report, "tax", "run");
     assert!(!result.passed && result.problem.is_some(), "{result:?}");
-    assert_eq!(report.silver, 1);
+    assert_eq!(report.total.silver, 1);
 }
 
 #[tokio::test]
@@ -292,7 +292,7 @@ async fn a_device_whose_clock_is_off_is_named_and_names_are_bounded() {
         lake.write(&format!("dt=2026-01-01/gateway=gw-1/0000000000000007-{object}.ingot"), frame);
     }
     let report = lake.run().await;
-    assert_eq!(report.silver, 72, "{report:?}");
+    assert_eq!(report.total.silver, 72, "{report:?}");
     let result = found(&report, "clock_skew", "run");
     assert_eq!((result.value, result.subjects.len(), result.subjects_more), (Some(12.0), 10, 2));
     assert!(result.subjects.iter().all(|name| name.starts_with("ahead")));

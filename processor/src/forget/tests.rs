@@ -288,7 +288,7 @@ async fn in_a_bucket_they_are_gone_from_every_object_and_no_object_is_new() {
         assert_eq!(holding(after.path(), name), Vec::<String>::new());
         assert_eq!(lake.others().await, others);
         let report = run(&lake.lake, &lake.contracts, |_, _| {}).await.unwrap();
-        assert_eq!((report.objects, report.failed.len()), (0, 0));
+        assert_eq!((report.total.objects, report.failed.len()), (0, 0));
         let balance = audit(&lake.lake, &lake.contracts).await.unwrap();
         assert!(balance.is_balanced(), "{:?}", balance.findings);
     }

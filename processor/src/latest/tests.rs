@@ -91,7 +91,7 @@ async fn an_orders_latest_record_counts_and_the_sums_stay_provable() {
     let lake = TempLake::new();
     lake.write("a.ndjson", &[version(1, 2, 1, 0), version(2, 1, 0, 0), version(1, 2, 1, 0)]);
     let report = lake.run().await;
-    assert_eq!((report.silver, report.duplicates, report.superseded), (2, 1, 0));
+    assert_eq!((report.total.silver, report.total.duplicates, report.total.superseded), (2, 1, 0));
 
     // Order 1 moves on and to another day, order 2 has an older record, order 3 two without a time.
     lake.write(
@@ -99,7 +99,7 @@ async fn an_orders_latest_record_counts_and_the_sums_stay_provable() {
         &[version(1, 3, 2, 1), version(2, 0, 2, 0), version(3, 0, 1, 0), version(3, 0, 0, 0)],
     );
     let report = lake.run().await;
-    assert_eq!((report.rows_in, report.silver, report.superseded), (4, 2, 2));
+    assert_eq!((report.total.rows_in, report.total.silver, report.total.superseded), (4, 2, 2));
     let [silver, by_status, daily] = lake.shown().await;
     let statuses: Vec<&Value> = silver.iter().map(|row| &row["status"]).collect();
     assert_eq!(statuses, ["shipped", "pending", "paid"]);

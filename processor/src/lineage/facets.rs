@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::contract::{Contract, Redact, Severity};
 use crate::dataset_check::CheckResult;
 use crate::origin::ColumnOrigin;
-use crate::run::DatasetReport;
+use crate::run::Sums;
 
 /// Who says it.
 pub(super) const PRODUCER: &str =
@@ -73,7 +73,7 @@ pub(super) fn schema(schema: &Schema, contract: &Contract) -> Value {
 
 /// What the contract's checks found in what was read. A check failed if it was the first that a row
 /// failed; of a required column it is known how often it was missing.
-pub(super) fn quality(contract: &Contract, did: &DatasetReport, held: &[CheckResult]) -> Value {
+pub(super) fn quality(contract: &Contract, did: &Sums, held: &[CheckResult]) -> Value {
     let held = held.iter().filter(|result| result.dataset == contract.dataset).map(held_assertion);
     let assertions: Vec<Value> = contract
         .checks

@@ -120,15 +120,18 @@ async fn the_tables_are_the_same_however_objects_are_cut() {
     let first = run(&one, &contracts, |_, _| {}).await.unwrap();
     let second = run(&many, &contracts, |_, _| {}).await.unwrap();
     assert!(first.failed.is_empty() && second.failed.is_empty(), "{:?}, {:?}", first.failed, second.failed);
-    assert_eq!((first.objects, first.rows_in, first.discarded), (8, second.rows_in, second.discarded));
-    assert!(first.duplicates > 10 && first.discarded > 50);
+    assert_eq!(
+        (first.total.objects, first.total.rows_in, first.total.discarded),
+        (8, second.total.rows_in, second.total.discarded)
+    );
+    assert!(first.total.duplicates > 10 && first.total.discarded > 50);
     for (table, compared) in compare(&one, &many, &contracts).await.unwrap() {
         assert_eq!(compared.old, compared.new, "{table}");
     }
     // A part is one commit, and doing it again is none.
     let silver = crate::table::Table::version_of(&many, "silver/sensor_readings").await.unwrap();
     assert!(silver >= Some(9), "{silver:?}");
-    assert_eq!(run(&many, &contracts, |_, _| {}).await.unwrap().objects, 0);
+    assert_eq!(run(&many, &contracts, |_, _| {}).await.unwrap().total.objects, 0);
 }
 
 #[tokio::test]
@@ -148,7 +151,7 @@ async fn a_check_that_concerns_the_whole_object_is_asked_before_any_part_is_prom
         .await;
         let lake = lake(store, severity).within(SMALL);
         let report = run(&lake, &contracts, |_, _| {}).await.unwrap();
-        assert_eq!((report.objects, report.rows_in), (1, 49), "{severity}");
+        assert_eq!((report.total.objects, report.total.rows_in), (1, 49), "{severity}");
         assert_eq!(rows(&lake, "versions/orders").await, 49);
         let said = if severity == "fail" { &report.failed } else { &report.quarantined };
         assert!(said["bronze/orders/a.ndjson"].contains("bad_status"), "{said:?}");
@@ -169,9 +172,9 @@ async fn a_bomb_is_set_aside_and_nothing_of_it_lands() {
     let lake = lake(store, "bomb").within(SMALL);
     let contracts = Contract::embedded();
     let report = run(&lake, &contracts, |_, _| {}).await.unwrap();
-    assert_eq!((report.objects, report.rows_in, report.failed.len()), (1, 20, 0));
+    assert_eq!((report.total.objects, report.total.rows_in, report.failed.len()), (1, 20, 0));
     assert!(report.quarantined["bronze/orders/a.ndjson.gz"].contains("expands to more than"));
     assert_eq!(rows(&lake, "versions/orders").await, 20);
     let again = run(&lake, &contracts, |_, _| {}).await.unwrap();
-    assert_eq!((again.objects, again.in_quarantine), (0, 1));
+    assert_eq!((again.total.objects, again.in_quarantine), (0, 1));
 }

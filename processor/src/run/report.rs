@@ -17,22 +17,9 @@ const SKIPPED_NAMED_MAX: usize = 20;
 /// What a run did.
 #[derive(Debug, Default, Serialize)]
 pub struct RunReport {
-    /// Objects promoted.
-    pub objects: u64,
-    /// Records in them.
-    pub rows_in: i64,
-    /// Rows promoted to silver.
-    pub silver: i64,
-    /// Rows discarded by a rule.
-    pub discarded: i64,
-    /// Rows discarded because silver already had their key (or the lake their version).
-    pub duplicates: i64,
-    /// Rows kept as versions that are not, or no longer, the latest of their keys.
-    pub superseded: i64,
-    /// Discarded rows by their first failing rule.
-    pub rules: BTreeMap<String, u64>,
-    /// Rows that failed a check of severity `warn`, by check.
-    pub warnings: BTreeMap<String, u64>,
+    /// The sums of all datasets.
+    #[serde(flatten)]
+    pub total: Sums,
     /// Objects in bronze that no contract speaks for.
     pub skipped: u64,
     /// Some of them, with the reason.
@@ -49,13 +36,13 @@ pub struct RunReport {
     pub gold: Vec<Refreshed>,
     /// What the datasets' checks found.
     pub checks: Vec<CheckResult>,
-    /// The same sums for each dataset that had objects.
-    pub datasets: BTreeMap<String, DatasetReport>,
+    /// The sums of each dataset that had objects.
+    pub datasets: BTreeMap<String, Sums>,
 }
 
-/// What a run did for one dataset.
+/// What became of the rows of promoted objects.
 #[derive(Debug, Default, Serialize)]
-pub struct DatasetReport {
+pub struct Sums {
     /// Objects promoted.
     pub objects: u64,
     /// Bytes of them.
@@ -66,7 +53,7 @@ pub struct DatasetReport {
     pub silver: i64,
     /// Rows discarded by a rule.
     pub discarded: i64,
-    /// Rows discarded because silver already had their key.
+    /// Rows discarded because silver already had their key (or the lake their version).
     pub duplicates: i64,
     /// Rows kept as versions that are not, or no longer, the latest of their keys.
     pub superseded: i64,
@@ -76,7 +63,7 @@ pub struct DatasetReport {
     pub warnings: BTreeMap<String, u64>,
 }
 
-impl DatasetReport {
+impl Sums {
     fn count(&mut self, entry: &Entry) {
         self.objects += 1;
         self.bytes += entry.bytes;
@@ -86,6 +73,12 @@ impl DatasetReport {
         self.duplicates += entry.duplicates;
         add(&mut self.rules, &entry.rules);
         add(&mut self.warnings, &entry.warnings);
+    }
+
+    /// Of the rows counted as promoted, so many are not what silver shows.
+    fn supersede(&mut self, rows: i64) {
+        self.superseded += rows;
+        self.silver -= rows;
     }
 }
 
@@ -102,25 +95,17 @@ impl RunReport {
             self.failed.insert(key, error.to_string());
         }
         for entry in &promoted.entries {
+            self.total.count(entry);
             self.datasets.entry(dataset.to_owned()).or_default().count(entry);
-            self.objects += 1;
-            self.rows_in += entry.rows_in;
-            self.silver += entry.silver;
-            self.discarded += entry.discarded;
-            self.duplicates += entry.duplicates;
-            add(&mut self.rules, &entry.rules);
-            add(&mut self.warnings, &entry.warnings);
         }
         stops
     }
 
     /// Of the rows counted as promoted, so many are not what silver shows.
     pub(super) fn supersede(&mut self, dataset: &str, rows: i64) {
-        self.superseded += rows;
-        self.silver -= rows;
+        self.total.supersede(rows);
         if let Some(dataset) = self.datasets.get_mut(dataset) {
-            dataset.superseded += rows;
-            dataset.silver -= rows;
+            dataset.supersede(rows);
         }
     }
 

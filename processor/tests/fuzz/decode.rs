@@ -198,16 +198,16 @@ async fn all_rows_landed(store: InMemory, contracts: &[Contract], objects: u64) 
     let lake = Lake::over("memory://fuzz/".parse().unwrap(), Arc::new(store));
     let report = run(&lake, contracts, |_, _| {}).await.unwrap();
     assert!(report.failed.is_empty(), "{:?}", report.failed);
-    assert_eq!(report.objects, objects);
-    let kept = report.silver + report.superseded;
-    assert_eq!(report.rows_in, kept + report.discarded + report.duplicates);
+    assert_eq!(report.total.objects, objects);
+    let kept = report.total.silver + report.total.superseded;
+    assert_eq!(report.total.rows_in, kept + report.total.discarded + report.total.duplicates);
     for (sql, expected) in [
-        ("SELECT count(*) AS n FROM discard", report.discarded + report.duplicates),
+        ("SELECT count(*) AS n FROM discard", report.total.discarded + report.total.duplicates),
         (
             "SELECT (SELECT count(*) FROM silver.sensor_readings) + (SELECT count(*) FROM versions.orders) AS n",
             kept,
         ),
-        ("SELECT sum(rows_in) AS n FROM ledger", report.rows_in),
+        ("SELECT sum(rows_in) AS n FROM ledger", report.total.rows_in),
     ] {
         let answer = query(&lake, contracts, sql).await.unwrap();
         let rows = answer[0].column(0).as_primitive::<Int64Type>().value(0);

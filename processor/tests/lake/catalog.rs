@@ -56,7 +56,7 @@ async fn lake(contracts: &[Contract]) -> (tempfile::TempDir, Lake) {
     ];
     put(dir.path(), "bronze/orders/a.ndjson", &orders);
     let report = run(&lake, contracts, |_, _| {}).await.unwrap();
-    assert_eq!((report.rows_in, report.discarded), (10, 2), "{report:?}");
+    assert_eq!((report.total.rows_in, report.total.discarded), (10, 2), "{report:?}");
     (dir, lake)
 }
 

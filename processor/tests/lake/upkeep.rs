@@ -98,7 +98,7 @@ async fn compaction_changes_files_and_no_row() {
     // The next object goes on as if nothing had happened, and gold recomputes its day alone.
     feed(dir.path(), 24, 10);
     let report = run(&lake, &sensors(), |_, _| {}).await.unwrap();
-    assert_eq!((report.objects, report.silver, report.duplicates), (1, 8, 0));
+    assert_eq!((report.total.objects, report.total.silver, report.total.duplicates), (1, 8, 0));
     assert_eq!(report.gold[0].days, Some(1));
     assert_balanced(&lake).await;
 }
@@ -203,7 +203,7 @@ async fn upkeep_cut_after_any_step_is_finished_by_the_next_and_then_nothing_is_d
     assert_balanced(&lake).await;
     feed(dir.path(), 20, 10);
     let report = run(&lake, &sensors(), |_, _| {}).await.unwrap();
-    assert_eq!((report.objects, report.silver), (1, 8));
+    assert_eq!((report.total.objects, report.total.silver), (1, 8));
     assert_balanced(&lake).await;
 }
 
