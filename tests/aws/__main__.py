@@ -11,11 +11,9 @@ INGOT_BIN names the folder of the programs; without it they are built.
 """
 
 import argparse
-import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -28,20 +26,8 @@ import rights  # noqa: E402
 from later import Later  # noqa: E402
 from road import Road  # noqa: E402
 from shared.broker import mosquitto  # noqa: E402
+from shared.programs import programs, target  # noqa: E402
 from world import World  # noqa: E402
-
-
-def target():
-    return ROOT / os.environ.get("CARGO_TARGET_DIR", "target")
-
-
-def programs():
-    if "INGOT_BIN" in os.environ:
-        return Path(os.environ["INGOT_BIN"])
-    # With a test, so that features are those of the tests' build, and nothing heavy is built twice.
-    build = ["cargo", "build", "--locked", "--quiet", "--workspace", "--all-features", "--bins", "--test", "layers"]
-    subprocess.run(build, cwd=ROOT, check=True)
-    return target() / "debug"
 
 
 class Telling:

@@ -25,12 +25,8 @@ CONTRACTS = ["sensor_readings.yaml", "orders.yaml", "examples/web_events.yaml"]
 
 
 @pytest.fixture(scope="module")
-def catalog(tmp_path_factory) -> dict:
+def catalog(tmp_path_factory, bin) -> dict:
     lake = tmp_path_factory.mktemp("lake")
-    build = ["cargo", "build", "--locked", "--quiet", "--workspace", "--all-features", "--bins"]
-    subprocess.run(build, cwd=WORKSPACE, check=True)
-    metadata = ["cargo", "metadata", "--no-deps", "--format-version", "1"]
-    target = json.loads(subprocess.check_output(metadata, cwd=WORKSPACE))["target_directory"]
     for name, rows in ROWS.items():
         file = lake / f"bronze/{name}.ndjson"
         file.parent.mkdir(parents=True)
@@ -38,9 +34,7 @@ def catalog(tmp_path_factory) -> dict:
     contracts = [word for name in CONTRACTS for word in ("--contract", str(WORKSPACE / "contracts" / name))]
 
     def processor(*words: str) -> bytes:
-        return subprocess.check_output(
-            [f"{target}/debug/ingot-processor", *words, "--lake", lake.as_uri(), *contracts]
-        )
+        return subprocess.check_output([bin / "ingot-processor", *words, "--lake", lake.as_uri(), *contracts])
 
     processor("run")
     return json.loads(processor("catalog", "show", "--database", "ingot", "--format", "json"))

@@ -30,12 +30,8 @@ def problems(text: str) -> list[str]:
     return [f"{error.json_path}: {error.message}" for error in found]
 
 
-def lint(path: Path) -> str:
-    build = ["cargo", "build", "--locked", "--quiet", "--workspace", "--all-features", "--bins"]
-    subprocess.run(build, cwd=WORKSPACE, check=True)
-    metadata = ["cargo", "metadata", "--no-deps", "--format-version", "1"]
-    target = json.loads(subprocess.check_output(metadata, cwd=WORKSPACE))["target_directory"]
-    words = [f"{target}/debug/ingot-processor", "contract", "lint", str(path)]
+def lint(bin: Path, path: Path) -> str:
+    words = [bin / "ingot-processor", "contract", "lint", path]
     return subprocess.run(words, capture_output=True, text=True).stdout
 
 
@@ -68,7 +64,7 @@ def keys(*names: str) -> set[str]:
     return found
 
 
-def test_lint_knows_every_key_of_the_standard(tmp_path):
+def test_lint_knows_every_key_of_the_standard(tmp_path, bin):
     quality = keys(
         "DataQuality", "DataQualityLibrary", "DataQualitySql", "DataQualityCustom", "DataQualityOperators"
     )
@@ -85,6 +81,6 @@ def test_lint_knows_every_key_of_the_standard(tmp_path):
     )
     path = tmp_path / "every.yaml"
     path.write_text(yaml.safe_dump(contract))
-    unknown = re.findall(r"(\w+) is no key of (a contract|an object of schema|a column|a quality rule)", lint(path))
+    unknown = re.findall(r"(\w+) is no key of (a contract|an object of schema|a column|a quality rule)", lint(bin, path))
     what = ["a contract", "an object of schema", "a column", "a quality rule"]
     assert sorted(unknown) == sorted(("bogus", name) for name in what)

@@ -29,12 +29,8 @@ ORDERS = """\
 
 
 @pytest.fixture(scope="module")
-def events(tmp_path_factory) -> list[dict]:
+def events(tmp_path_factory, bin) -> list[dict]:
     lake = tmp_path_factory.mktemp("lake")
-    build = ["cargo", "build", "--locked", "--quiet", "--workspace", "--all-features", "--bins"]
-    subprocess.run(build, cwd=WORKSPACE, check=True)
-    metadata = ["cargo", "metadata", "--no-deps", "--format-version", "1"]
-    target = json.loads(subprocess.check_output(metadata, cwd=WORKSPACE))["target_directory"]
     lineage = lake / "lineage.ndjson"
 
     def run(contract: str, name: str, rows: str) -> None:
@@ -43,7 +39,7 @@ def events(tmp_path_factory) -> list[dict]:
         (lake / "orders.yaml").write_text(contract)
         words = ["run", "--lake", lake.as_uri(), "--lineage", lineage.as_uri()]
         words += ["--contract", str(lake / "orders.yaml")]
-        subprocess.run([f"{target}/debug/ingot-processor", *words], capture_output=True)
+        subprocess.run([bin / "ingot-processor", *words], capture_output=True)
 
     contract = (WORKSPACE / "contracts/orders.yaml").read_text()
     run(contract, "first", ORDERS)

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-from pathlib import Path
 
 import duckdb
 import polars as pl
@@ -10,19 +9,12 @@ import polars.testing
 import pytest
 from deltalake import DeltaTable
 
-WORKSPACE = Path(__file__).parents[2]
-
-
-def run(*words: str) -> str:
-    return subprocess.run(words, cwd=WORKSPACE, check=True, capture_output=True, text=True).stdout
-
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory):
+def demo(tmp_path_factory, bin):
     out = tmp_path_factory.mktemp("demo")
     words = ["demo", "--devices", "6", "--seconds", "3", "--seed", "7", "--format", "json", "--out", str(out)]
-    run("cargo", "build", "--locked", "--quiet", "--workspace", "--all-features", "--bins")
-    summary = json.loads(run("target/debug/ingot-sim", *words))
+    summary = json.loads(subprocess.check_output([bin / "ingot-sim", *words]))
     return summary, out / "lake"
 
 

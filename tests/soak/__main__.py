@@ -12,7 +12,6 @@ another gateway than the one there, such as a board's under emulation.
 import argparse
 import asyncio
 import json
-import os
 import random
 import shutil
 import subprocess
@@ -28,18 +27,10 @@ from feeder import RESEND_S, Feeder  # noqa: E402
 from link import Link  # noqa: E402
 from parts import Part, write_broker, write_gateway  # noqa: E402
 from shared.broker import mosquitto  # noqa: E402
+from shared.programs import programs  # noqa: E402
 
 DEVICES, RATE = 20, 10  # readings a second of each
 SETTLE_S = 120  # for the way from spool to silver after the last fault
-
-
-def programs():
-    if "INGOT_BIN" in os.environ:
-        return Path(os.environ["INGOT_BIN"])
-    # With a test, so that features are those of the tests' build, and nothing heavy is built twice.
-    build = ["cargo", "build", "--locked", "--quiet", "--workspace", "--all-features", "--bins", "--test", "layers"]
-    subprocess.run(build, cwd=ROOT, check=True)
-    return ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "debug"
 
 
 class Soak:
