@@ -15,7 +15,6 @@ def programs():
     """The folder that `INGOT_BIN` names; without it they are built."""
     if "INGOT_BIN" in os.environ:
         return Path(os.environ["INGOT_BIN"]).resolve()
-    # With a test, so that features are those of the tests' build, and nothing heavy is built twice.
-    build = ["cargo", "build", "--locked", "--quiet", "--workspace", "--all-features", "--bins", "--test", "layers"]
+    build = ["cargo", "build", "--locked", "--quiet", "--workspace", "--all-features", "--bins"]
     subprocess.run(build, cwd=ROOT, check=True)
     return target() / "debug"

@@ -30,11 +30,8 @@ pub fn binary(name: &str) -> PathBuf {
             .for_each(|name| {
                 cargo.env_remove(name);
             });
-        // A test among the targets: only then do the features of test dependencies count, as they did for
-        // the build that this test is of. Else half the tree is built a second time.
         let built = cargo
             .args(["build", "--locked", "--quiet", "--workspace", "--all-features", "--bins"])
-            .args(["--test", "layers"])
             .current_dir(workspace())
             .status()
             .unwrap();

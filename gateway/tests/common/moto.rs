@@ -1,78 +1,28 @@
 //! AWS's APIs on a free loopback port, by moto's server, and a proxy that cuts a run at any request.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::env;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::thread::{sleep, spawn};
-use std::time::{Duration, Instant};
+use std::thread::spawn;
 
 use serde_json::{Value, json};
 
 use super::pki::Ca;
 
-/// The server; it is killed when it is dropped.
-pub struct Moto {
-    pub port: u16,
-    child: Child,
-}
+#[path = "../../../tests/shared/moto.rs"]
+mod server;
+
+pub use server::Moto;
+
+/// Headers of a request to IAM and STS.
+const FORM: &str = "Content-Type: application/x-www-form-urlencoded\r\n";
 
 impl Moto {
-    pub fn start() -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let in_tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/python/bin/moto_server");
-        let server = match env::var_os("MOTO_SERVER") {
-            Some(server) => server,
-            None if in_tests.exists() => in_tests.into(),
-            None => "moto_server".into(),
-        };
-        let child = Command::new(server)
-            .args(["-H", "127.0.0.1", "-p", &port.to_string()])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("moto_server is installed (tests/python/requirements.txt) or named in MOTO_SERVER");
-        let moto = Self { port, child };
-        let started = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(started.elapsed() < Duration::from_secs(60), "moto does not start");
-            sleep(Duration::from_millis(50));
-        }
-        moto
-    }
-
     /// Status and body of a request to `service`.
     pub fn request(&self, service: &str, method: &str, path: &str, body: &[u8]) -> (u16, Vec<u8>) {
-        let mut socket = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        let scope = format!("Credential=test/20260101/eu-west-1/{service}/aws4_request");
-        // IAM and STS take forms.
-        let form = if matches!(service, "iam" | "sts") {
-            "Content-Type: application/x-www-form-urlencoded\r\n"
-        } else {
-            ""
-        };
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nContent-Length: {}\r\nConnection: close\r\n\
-             Authorization: AWS4-HMAC-SHA256 {scope}, SignedHeaders=host, Signature=0\r\n{form}\r\n",
-            self.port,
-            body.len()
-        );
-        socket.write_all(&[head.as_bytes(), body].concat()).unwrap();
-        let mut answer = Vec::new();
-        socket.read_to_end(&mut answer).unwrap();
-        let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap();
-        let status = String::from_utf8_lossy(&answer[9..12]).parse().unwrap();
-        (status, answer[end + 4..].to_vec())
-    }
-
-    /// From now on signatures and rights are checked, or not.
-    pub fn check_rights(&self, check: bool) {
-        let unchecked = if check { "0" } else { "1000000" };
-        assert_eq!(self.request("s3", "POST", "/moto-api/reset-auth", unchecked.as_bytes()).0, 200);
+        let headers = if matches!(service, "iam" | "sts") { FORM } else { "" };
+        self.send(service, method, path, headers, body)
     }
 
     /// A role with this right on the bucket, taken: access key's id, secret and token.
@@ -107,13 +57,6 @@ impl Moto {
         let (status, body) = self.request("iot", "GET", path, b"");
         assert_eq!(status, 200, "{path}: {}", String::from_utf8_lossy(&body));
         serde_json::from_slice(&body).unwrap()
-    }
-}
-
-impl Drop for Moto {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -3,12 +3,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ingot_gateway::uplink::mqtt::TlsPaths;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType, ExtendedKeyUsagePurpose,
-    IsCa, Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, date_time_ymd,
 };
 
 /// From when until when a certificate is valid, in seconds from now.
@@ -37,20 +38,22 @@ pub struct PemFiles {
 pub struct Ca {
     /// Its own certificate.
     pub cert: PathBuf,
+    key: PathBuf,
     dir: PathBuf,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Ca {
-    /// A new one; writes `<dir>/<name>.pem`.
+    /// A new one; writes `<dir>/<name>.pem` and `<dir>/<name>.key`.
     pub fn new(dir: &Path, name: &str) -> Self {
         let mut params = params(name, Vec::new(), Validity::NOW);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let key = KeyPair::generate().unwrap();
-        let cert = dir.join(format!("{name}.pem"));
-        fs::write(&cert, params.self_signed(&key).unwrap().pem()).unwrap();
-        Self { cert, dir: dir.into(), issuer: Issuer::new(params, key) }
+        let pair = KeyPair::generate().unwrap();
+        let (cert, key) = (dir.join(format!("{name}.pem")), dir.join(format!("{name}.key")));
+        fs::write(&cert, params.self_signed(&pair).unwrap().pem()).unwrap();
+        fs::write(&key, pair.serialize_pem()).unwrap();
+        Self { cert, key, dir: dir.into(), issuer: Issuer::new(params, pair) }
     }
 
     /// A broker's certificate for `localhost` and `127.0.0.1`.
@@ -74,10 +77,19 @@ impl Ca {
         TlsPaths { ca: self.cert.clone(), cert: client.cert.clone(), key: client.key.clone() }
     }
 
-    /// Signs a request in PEM as it is; the certificate in PEM.
+    /// Signs a request in PEM; the certificate in PEM. By openssl: what rcgen reads requests with would change features
+    /// of crates below DataFusion, and tests would be built from another tree than programs.
     pub fn sign(&self, request: &str) -> String {
-        let request = CertificateSigningRequestParams::from_pem(request).unwrap();
-        request.signed_by(&self.issuer).unwrap().pem()
+        let unique = self.dir.join(format!("asked-{:08x}", fastrand::u32(..)));
+        let (asked, extensions) = (unique.with_extension("csr"), unique.with_extension("ext"));
+        fs::write(&asked, request).unwrap();
+        fs::write(&extensions, "basicConstraints = CA:FALSE").unwrap();
+        let mut openssl = Command::new("openssl");
+        openssl.args(["x509", "-req", "-days", "30", "-set_serial", &fastrand::u32(1..).to_string(), "-in"]);
+        openssl.arg(asked).arg("-extfile").arg(extensions);
+        let signed = openssl.arg("-CA").arg(&self.cert).arg("-CAkey").arg(&self.key).output().unwrap();
+        assert!(signed.status.success(), "{}", String::from_utf8_lossy(&signed.stderr));
+        String::from_utf8(signed.stdout).unwrap()
     }
 
     fn issue(&self, mut params: CertificateParams, usage: ExtendedKeyUsagePurpose, name: &str) -> PemFiles {
