@@ -30,6 +30,10 @@ pub(crate) const BY_FEW_COLUMNS: Memory =
 pub(crate) const BY_ALL_COLUMNS: Memory =
     Memory { bytes_max: 128 * 1024 * 1024, merge_bytes: 48 * 1024 * 1024, rows: 512, partitions: 1 };
 
+/// Rows of a row group, where what is written does not fit into memory: as many days are open as the table has, and each
+/// holds the row group that it is at, several times as large as in its file.
+const ROW_GROUP_ROWS: usize = 16_384;
+
 /// One for the process, so that the footer of a data file, which never changes, is read once and not by each
 /// look-up of keys. Its cache is bounded (50 MB, DataFusion's default).
 static RUNTIME: LazyLock<Arc<RuntimeEnv>> = LazyLock::new(Arc::default);
@@ -58,6 +62,7 @@ pub(crate) fn writing(memory: Option<&Memory>) -> Result<SessionContext, DataFus
         speak(options);
         if let Some(memory) = memory {
             bound(memory, options)?;
+            options.execution.parquet.max_row_group_size = ROW_GROUP_ROWS;
         }
     }
     context.register_udaf(quantile());

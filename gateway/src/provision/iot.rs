@@ -150,7 +150,7 @@ impl Iot {
         }
     }
 
-    /// The items of a list that comes in pages, newest page by newest page as long as they are `wanted`. `items` is the
+    /// The items of a list that comes in pages, up to the first that is not `wanted`. `items` is the
     /// list's name in the answer, `mark` that of a page's mark in the query and of the next one's in the answer.
     pub(super) async fn list(
         &self,
