@@ -13,6 +13,7 @@ mod transactions;
 mod vacuum;
 
 use std::collections::HashSet;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,6 +49,9 @@ const COMPACTED: &str = "ingot/compacted";
 const TRANSACTIONS_KEPT: &str = "interval 60 days";
 /// Commits between checkpoints: opening a table reads at most so many small files.
 const CHECKPOINT_INTERVAL: &str = "10";
+/// Where rows are streamed, a data file is closed and handed to the store at this size: all days are open until the last
+/// row, and each holds what it has written of its file.
+const STREAMED_FILE_BYTES: NonZeroU64 = NonZeroU64::new(1024 * 1024).expect("it is not 0");
 /// Lost races before a commit gives up; each means that another processor has made progress.
 pub const CONFLICTS_MAX: u32 = 50;
 
@@ -271,7 +275,10 @@ impl Table {
             .with_commit_properties(commit);
         write = match input {
             Input::Rows(rows) => write.with_input_batches([rows]),
-            Input::Plan(rows) => write.with_input_plan(rows.plan).with_session_state(Arc::new(rows.state)),
+            Input::Plan(rows) => write
+                .with_input_plan(rows.plan)
+                .with_session_state(Arc::new(rows.state))
+                .with_target_file_size(Some(STREAMED_FILE_BYTES)),
         };
         if let Some(predicate) = predicate {
             write = write.with_replace_where(predicate);
