@@ -51,7 +51,7 @@ const TRANSACTIONS_KEPT: &str = "interval 60 days";
 const CHECKPOINT_INTERVAL: &str = "10";
 /// Where rows are streamed, a data file is closed and handed to the store at this size: all days are open until the last
 /// row, and each holds what it has written of its file.
-const STREAMED_FILE_BYTES: NonZeroU64 = NonZeroU64::new(1024 * 1024).expect("it is not 0");
+const STREAMED_FILE_BYTES: u64 = 1024 * 1024;
 /// Lost races before a commit gives up; each means that another processor has made progress.
 pub const CONFLICTS_MAX: u32 = 50;
 
@@ -278,7 +278,7 @@ impl Table {
             Input::Plan(rows) => write
                 .with_input_plan(rows.plan)
                 .with_session_state(Arc::new(rows.state))
-                .with_target_file_size(Some(STREAMED_FILE_BYTES)),
+                .with_target_file_size(NonZeroU64::new(STREAMED_FILE_BYTES)),
         };
         if let Some(predicate) = predicate {
             write = write.with_replace_where(predicate);
