@@ -39,7 +39,7 @@ pub enum LatestError {
     #[error(transparent)]
     Commit(#[from] CommitError),
     /// The versions could not be compared.
-    #[error("finding the latest versions of {dataset}: {source}; correct its `latestBy`")]
+    #[error("finding the latest versions of {dataset}: {source}")]
     Query {
         /// The dataset.
         dataset: String,
@@ -164,7 +164,7 @@ pub async fn compare(
         None => None,
     };
     let failed = failure(contract);
-    let context = session::bounded().map_err(failed)?;
+    let context = session::bounded_by(&session::BY_ALL_COLUMNS_AND_JOINED).map_err(failed)?;
     context.register_table("newest", newest.provider().await?).map_err(failed)?;
     let is_late = newest.first_changed_ms(shows).await?.is_none_or(|since_ms| since_ms < late_before_ms);
     let shown = match shows {

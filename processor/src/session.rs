@@ -34,6 +34,10 @@ pub(crate) const BY_ALL_COLUMNS: Memory =
 /// holds the row group that it is at, several times as large as in its file.
 const ROW_GROUP_ROWS: usize = 16_384;
 
+/// The same sort below a join of its rows with others, which sorts both sides.
+pub(crate) const BY_ALL_COLUMNS_AND_JOINED: Memory =
+    Memory { bytes_max: 256 * 1024 * 1024, merge_bytes: 24 * 1024 * 1024, rows: 512, partitions: 1 };
+
 /// One for the process, so that the footer of a data file, which never changes, is read once and not by each
 /// look-up of keys. Its cache is bounded (50 MB, DataFusion's default).
 static RUNTIME: LazyLock<Arc<RuntimeEnv>> = LazyLock::new(Arc::default);
@@ -45,8 +49,13 @@ pub fn context() -> SessionContext {
 
 /// The same, for questions over whole tables: what is large goes to disk.
 pub fn bounded() -> Result<SessionContext, DataFusionError> {
-    let context = within(spilling(&BY_FEW_COLUMNS)?);
-    bound(&BY_FEW_COLUMNS, context.state_ref().write().config_mut().options_mut())?;
+    bounded_by(&BY_FEW_COLUMNS)
+}
+
+/// The same, within what the questions are known to need.
+pub(crate) fn bounded_by(memory: &Memory) -> Result<SessionContext, DataFusionError> {
+    let context = within(spilling(memory)?);
+    bound(memory, context.state_ref().write().config_mut().options_mut())?;
     Ok(context)
 }
 
