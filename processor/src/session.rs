@@ -30,13 +30,13 @@ pub(crate) const BY_FEW_COLUMNS: Memory =
 pub(crate) const BY_ALL_COLUMNS: Memory =
     Memory { bytes_max: 128 * 1024 * 1024, merge_bytes: 48 * 1024 * 1024, rows: 512, partitions: 1 };
 
+/// The same sort below a join of its rows with others, which sorts both sides.
+pub(crate) const BY_ALL_COLUMNS_AND_JOINED: Memory =
+    Memory { bytes_max: 320 * 1024 * 1024, merge_bytes: 48 * 1024 * 1024, rows: 512, partitions: 1 };
+
 /// Rows of a row group, where what is written does not fit into memory: as many days are open as the table has, and each
 /// holds the row group that it is at, several times as large as in its file.
 const ROW_GROUP_ROWS: usize = 16_384;
-
-/// The same sort below a join of its rows with others, which sorts both sides.
-pub(crate) const BY_ALL_COLUMNS_AND_JOINED: Memory =
-    Memory { bytes_max: 256 * 1024 * 1024, merge_bytes: 24 * 1024 * 1024, rows: 512, partitions: 1 };
 
 /// One for the process, so that the footer of a data file, which never changes, is read once and not by each
 /// look-up of keys. Its cache is bounded (50 MB, DataFusion's default).
