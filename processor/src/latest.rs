@@ -164,7 +164,7 @@ pub async fn compare(
         None => None,
     };
     let failed = failure(contract);
-    let context = session::bounded_by(&session::BY_ALL_COLUMNS_AND_JOINED).map_err(failed)?;
+    let context = session::bounded().map_err(failed)?;
     context.register_table("newest", newest.provider().await?).map_err(failed)?;
     let is_late = newest.first_changed_ms(shows).await?.is_none_or(|since_ms| since_ms < late_before_ms);
     let shown = match shows {

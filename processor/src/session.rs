@@ -30,10 +30,6 @@ pub(crate) const BY_FEW_COLUMNS: Memory =
 pub(crate) const BY_ALL_COLUMNS: Memory =
     Memory { bytes_max: 128 * 1024 * 1024, merge_bytes: 48 * 1024 * 1024, rows: 512, partitions: 1 };
 
-/// The same sort below a join of its rows with others, which sorts both sides.
-pub(crate) const BY_ALL_COLUMNS_AND_JOINED: Memory =
-    Memory { bytes_max: 320 * 1024 * 1024, merge_bytes: 48 * 1024 * 1024, rows: 512, partitions: 1 };
-
 /// Rows of a row group, where what is written does not fit into memory: as many days are open as the table has, and each
 /// holds the row group that it is at, several times as large as in its file.
 const ROW_GROUP_ROWS: usize = 16_384;
@@ -49,13 +45,8 @@ pub fn context() -> SessionContext {
 
 /// The same, for questions over whole tables: what is large goes to disk.
 pub fn bounded() -> Result<SessionContext, DataFusionError> {
-    bounded_by(&BY_FEW_COLUMNS)
-}
-
-/// The same, within what the questions are known to need.
-pub(crate) fn bounded_by(memory: &Memory) -> Result<SessionContext, DataFusionError> {
-    let context = within(spilling(memory)?);
-    bound(memory, context.state_ref().write().config_mut().options_mut())?;
+    let context = within(spilling(&BY_FEW_COLUMNS)?);
+    bound(&BY_FEW_COLUMNS, context.state_ref().write().config_mut().options_mut())?;
     Ok(context)
 }
 
