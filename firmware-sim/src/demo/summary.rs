@@ -185,7 +185,7 @@ impl fmt::Display for Summary {
         writeln!(out, "  report  {}", self.report.display())?;
         write!(
             out,
-            "  ask     cargo run -p ingot-processor -- query --lake {} \"SELECT * FROM gold.sensor_hourly LIMIT 10\"",
+            "  ask     cargo run --all-features --bin ingot-processor -- query --lake {} \"SELECT * FROM gold.sensor_hourly LIMIT 10\"",
             self.lake
         )
     }

@@ -1,7 +1,7 @@
 //! AWS IoT Core's registry over HTTP, as far as an operator needs it to make and retire identities.
 //!
 //! AWS's own crates find region and credentials and sign; the calls themselves are few and plain. (Source: AWS IoT
-//! API reference, whose own client compiles longer than all the rest of the gateway: docs/decisions/0014.) What is
+//! API reference, whose own client compiles longer than the gateway: docs/decisions/0014.) What is
 //! throttled, fails inside the service or gets no answer is tried again, [`TRIES_MAX`] times in all or as often as
 //! `AWS_MAX_ATTEMPTS` says; a call may so be made twice, which all callers bear.
 
