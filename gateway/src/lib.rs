@@ -26,6 +26,8 @@ pub mod phase;
 pub mod provision;
 pub mod range;
 pub mod reload;
+#[cfg(feature = "aws")]
+mod signed;
 pub mod source;
 pub mod spool;
 pub mod status;

@@ -6,21 +6,21 @@
 //! `AWS_MAX_ATTEMPTS` says; a call may so be made twice, which all callers bear.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::ProvideCredentials;
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
-use aws_sigv4::sign::v4::SigningParams;
+use aws_sigv4::http_request::SigningSettings;
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
-use reqwest::redirect::Policy;
 use reqwest::{Method, StatusCode};
 use rustls::ClientConfig;
 use rustls_platform_verifier::BuilderVerifierExt;
 use serde_json::Value;
 use tokio::sync::OnceCell;
+
+use crate::signed::{Asked, client};
 
 /// Tries of one call, unless `AWS_MAX_ATTEMPTS` says otherwise.
 pub const TRIES_MAX: u32 = 3;
@@ -177,32 +177,21 @@ impl Iot {
 
     async fn signed(&self, call: &Call<'_>) -> Result<reqwest::Request, CallError> {
         let cannot = |what: &str| failed(call, format!("the request cannot be {what}"));
-        let credentials = self.credentials(call).await?.clone().into();
-        let url = call.url(&self.endpoint);
+        let credentials = self.credentials(call).await?.clone();
         let body = call.body.as_ref().map(Value::to_string).unwrap_or_default();
         let mut headers = vec![("content-type", "application/json")];
         headers.extend(call.principal.map(|arn| ("x-amzn-principal", arn)));
-        let params = SigningParams::builder()
-            .identity(&credentials)
-            .region(&self.region)
-            .name("iot")
-            .time(SystemTime::now())
-            .settings(SigningSettings::default())
-            .build()
-            .map_err(|_| cannot("signed"))?
-            .into();
-        let signable = SignableRequest::new(
-            call.method.as_str(),
-            url.as_str(),
-            headers.iter().copied(),
-            SignableBody::Bytes(body.as_bytes()),
-        )
-        .map_err(|_| cannot("signed"))?;
-        let (signature, _) = sign(signable, &params).map_err(|_| cannot("signed"))?.into_parts();
-        let headers = headers.iter().copied().chain(signature.headers());
-        let request = self.http.request(call.method.clone(), &url);
-        let request = headers.fold(request, |request, (name, value)| request.header(name, value));
-        request.body(body).build().map_err(|_| cannot("made"))
+        let asked = Asked {
+            service: "iot",
+            region: &self.region,
+            method: call.method.clone(),
+            url: call.url(&self.endpoint),
+            headers,
+            body: body.into(),
+        };
+        let request = asked.signed(&self.http, credentials, SigningSettings::default());
+        let request = request.ok_or_else(|| cannot("signed"))?;
+        request.timeout(TIMEOUT).build().map_err(|_| cannot("made"))
     }
 
     async fn credentials(&self, call: &Call<'_>) -> Result<&Credentials, CallError> {
@@ -218,14 +207,13 @@ impl Iot {
     }
 }
 
-/// With the roots of the operating system. Redirects are not followed: a signature is for one host.
+/// With the roots of the operating system.
 fn http() -> Result<reqwest::Client, Box<dyn std::error::Error>> {
     let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_platform_verifier()?
         .with_no_client_auth();
-    let client = reqwest::Client::builder().tls_backend_preconfigured(tls).redirect(Policy::none());
-    Ok(client.timeout(TIMEOUT).build()?)
+    Ok(client(tls)?)
 }
 
 fn failed(call: &Call<'_>, why: String) -> CallError {

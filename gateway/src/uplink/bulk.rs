@@ -13,21 +13,19 @@ pub mod credentials;
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use aws_credential_types::Credentials as Signer;
 use aws_sigv4::http_request::{
-    PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningSettings,
-    UriPathNormalizationMode, sign,
+    PayloadChecksumKind, PercentEncodingMode, SigningSettings, UriPathNormalizationMode,
 };
-use aws_sigv4::sign::v4::SigningParams;
 use bytes::Bytes;
-use reqwest::{StatusCode, redirect::Policy};
-use rustls::ClientConfig;
+use reqwest::{Method, StatusCode};
 
 use super::limits::Limits;
 use super::tls::{TlsPaths, server_only_config};
 use super::{ConnectError, SendError, Uplink};
+use crate::signed::{Asked, client};
 use crate::spool::{Classes, Spooled};
 use credentials::Cache;
 
@@ -82,7 +80,7 @@ impl S3 {
     /// The PEM files are not usable.
     pub fn new(config: BulkConfig) -> Result<Self, PutError> {
         let tls = server_only_config(&config.tls.ca).map_err(|error| PutError(error.to_string()))?;
-        let client = http_client(tls).map_err(PutError)?;
+        let client = client(tls).map_err(|error| PutError(why(&error)))?;
         Ok(Self { config, client, credentials: Cache::default() })
     }
 
@@ -150,29 +148,21 @@ impl S3 {
         let failed = |what: &str| PutError(format!("the request for {key} cannot be {what}"));
         let url = self.url(key);
         let credentials::Credentials { access_key_id, secret_access_key, session_token, .. } = credentials;
-        let signer =
-            Signer::new(access_key_id, secret_access_key, Some(session_token.clone()), None, "iot").into();
+        let signer = Signer::new(access_key_id, secret_access_key, Some(session_token.clone()), None, "iot");
         let mut settings = SigningSettings::default();
         settings.percent_encoding_mode = PercentEncodingMode::Single;
         settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
         settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
-        let params = SigningParams::builder()
-            .identity(&signer)
-            .region(&self.config.region)
-            .name("s3")
-            .time(SystemTime::now())
-            .settings(settings)
-            .build()
-            .map_err(|_| failed("signed"))?
-            .into();
-        let absent = ("if-none-match", "*");
-        let signable =
-            SignableRequest::new("PUT", url.as_str(), [absent].into_iter(), SignableBody::Bytes(bytes))
-                .map_err(|_| failed("signed"))?;
-        let (signature, _) = sign(signable, &params).map_err(|_| failed("signed"))?.into_parts();
-        let request = self.client.put(url).timeout(PUT_MAX).header(absent.0, absent.1);
-        let request = signature.headers().fold(request, |request, (name, value)| request.header(name, value));
-        request.body(bytes.clone()).build().map_err(|_| failed("made"))
+        let asked = Asked {
+            service: "s3",
+            region: &self.config.region,
+            method: Method::PUT,
+            url,
+            headers: vec![("if-none-match", "*")],
+            body: bytes.clone(),
+        };
+        let request = asked.signed(&self.client, signer, settings).ok_or_else(|| failed("signed"))?;
+        request.timeout(PUT_MAX).build().map_err(|_| failed("made"))
     }
 }
 
@@ -255,11 +245,6 @@ impl<U: Uplink> Uplink for WithBulk<U> {
             })
         }
     }
-}
-
-fn http_client(tls: ClientConfig) -> Result<reqwest::Client, String> {
-    let client = reqwest::Client::builder().tls_backend_preconfigured(tls).redirect(Policy::none());
-    client.connect_timeout(Duration::from_secs(10)).build().map_err(|error| why(&error))
 }
 
 /// The error's innermost words: reqwest's own leave out what the network or TLS said.

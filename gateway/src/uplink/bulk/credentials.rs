@@ -11,6 +11,7 @@ use tokio::sync::Mutex;
 
 use super::BulkConfig;
 use crate::clock;
+use crate::signed::client;
 use crate::uplink::tls::client_config;
 
 /// Credentials are renewed this long before their end, in milliseconds.
@@ -73,7 +74,7 @@ async fn ask(config: &BulkConfig) -> Result<Credentials, String> {
     let BulkConfig { credentials_endpoint, role_alias, thing, tls, .. } = config;
     let failed = |why: String| format!("no credentials from {credentials_endpoint}: {why}");
     let tls = client_config(tls).map_err(|error| failed(error.to_string()))?;
-    let client = super::http_client(tls).map_err(failed)?;
+    let client = client(tls).map_err(|error| failed(super::why(&error)))?;
     let url = format!("https://{credentials_endpoint}/role-aliases/{role_alias}/credentials");
     let request = client.get(url).header("x-amzn-iot-thingname", thing).timeout(ANSWER_MAX);
     let response = request.send().await.map_err(|error| failed(super::why(&error)))?;
