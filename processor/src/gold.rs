@@ -11,7 +11,6 @@ use std::sync::Arc;
 use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::DataFusionError;
-use datafusion::logical_expr::{col, lit};
 use datafusion::prelude::DataFrame;
 use serde::Serialize;
 
@@ -20,7 +19,7 @@ use crate::lake::Lake;
 use crate::latest::{self, LatestError};
 use crate::session;
 use crate::silver::{self, on_days};
-use crate::table::{CONFLICTS_MAX, CommitError, Table, TableError, after_conflict};
+use crate::table::{CONFLICTS_MAX, CommitError, Replaced, Table, TableError, after_conflict};
 
 /// The transaction that says which version of silver a gold table shows.
 const SHOWS: &str = "ingot/silver-version";
@@ -180,15 +179,11 @@ async fn refresh_one(
         Some(table) => table,
         None => Table::open_or_create(lake, &path, &rows.schema(), partitions).await?,
     };
-    let predicate = match &days {
-        // Nothing is replaced: no row is without a day. A bare FALSE is refused.
-        Some(days) if days.is_empty() => col("dt").is_null(),
-        Some(days) => on_days(days),
-        None => lit(true),
-    };
     let shows_now = i64::try_from(silver.version()).unwrap_or(i64::MAX);
     let written = rows.num_rows();
-    table.replace_where(rows, predicate, &[(SHOWS.to_owned(), shows_now)]).await?;
+    let rows = session::context().read_batch(rows).map_err(failed)?;
+    let replaced = days.as_ref().map_or(Replaced::All, Replaced::Days);
+    table.replace(rows, replaced, &[(SHOWS.to_owned(), shows_now)]).await?;
     Ok(Some(Refreshed {
         name: query.name.clone(),
         silver_version: silver.version(),

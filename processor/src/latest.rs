@@ -15,14 +15,16 @@ use datafusion::arrow::datatypes::{DataType, Int64Type};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::DataFusionError;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::logical_expr::{Expr, Volatility, cast, col, ident, lit};
+use datafusion::logical_expr::{Expr, Volatility, cast, ident};
 use datafusion::prelude::{DataFrame, SessionContext};
 
 use crate::contract::Contract;
 use crate::lake::Lake;
 use crate::session;
-use crate::silver::{self, on_days};
-use crate::table::{CONFLICTS_MAX, CommitError, Files, Partition, Table, TableError, after_conflict};
+use crate::silver;
+use crate::table::{
+    CONFLICTS_MAX, CommitError, Files, Partition, Replaced, Table, TableError, after_conflict,
+};
 
 /// Most bytes of data files on days that changed, for which their versions are sorted in memory; they take several
 /// times as much there.
@@ -105,23 +107,20 @@ async fn refresh_once(lake: &Lake, contract: &Contract, versions: &Table) -> Res
         Some(days) if is_much(&versions.partitions(0)?, &days) => None,
         changed => changed,
     };
-    // All of it needs one sort, which can go to disk; some days need a join with their keys, too.
-    let memory = changed.is_none().then_some(&session::BY_ALL_COLUMNS);
-    let context = session::writing(memory).map_err(failed)?;
+    // All of it needs sorts only, which can go to disk; some days need a join with their keys, too.
+    let context = match changed {
+        None => session::bounded(&session::BY_ALL_COLUMNS).map_err(failed)?,
+        Some(_) => session::context(),
+    };
     context.register_table("versions", versions.provider().await?).map_err(failed)?;
     let days = match changed {
         Some(days) => Some(days_of_keys(&context, contract, &days).await.map_err(failed)?),
         None => None,
     };
-    let predicate = match &days {
-        // Nothing is replaced: no row is without a day. A bare FALSE is refused.
-        Some(days) if days.is_empty() => col("dt").is_null(),
-        Some(days) => on_days(days),
-        None => lit(true),
-    };
+    let replaced = days.as_ref().map_or(Replaced::All, Replaced::Days);
     let rows = latest(&context, contract, days.as_ref()).await.map_err(failed)?;
     let shows_now = i64::try_from(versions.version()).unwrap_or(i64::MAX);
-    table.replace_streamed(rows, predicate, &[(SHOWS.to_owned(), shows_now)]).await?;
+    table.replace(rows, replaced, &[(SHOWS.to_owned(), shows_now)]).await?;
     Ok(days)
 }
 
@@ -164,7 +163,7 @@ pub async fn compare(
         None => None,
     };
     let failed = failure(contract);
-    let context = session::bounded().map_err(failed)?;
+    let context = session::bounded(&session::BY_ALL_COLUMNS).map_err(failed)?;
     context.register_table("newest", newest.provider().await?).map_err(failed)?;
     let is_late = newest.first_changed_ms(shows).await?.is_none_or(|since_ms| since_ms < late_before_ms);
     let shown = match shows {
@@ -179,21 +178,30 @@ pub async fn compare(
         }
         .map_err(failed)?;
     }
-    let rows = "SELECT bronze_key, bronze_etag, ordinal, dt";
-    let should = format!("{rows} FROM ({})", latest_sql(contract, None));
     let counts = [
         "SELECT count(*) FROM versions".to_owned(),
         "SELECT count(*) FROM newest".to_owned(),
         "SELECT count(*) FROM silver".to_owned(),
-        format!("SELECT count(*) FROM ({should} EXCEPT ALL {rows} FROM silver)"),
-        format!("SELECT count(*) FROM ({rows} FROM silver EXCEPT ALL {should})"),
+        wrong_sql(contract),
     ];
-    let mut numbers = [0; 5];
+    let mut numbers = [0; 4];
     for (number, sql) in numbers.iter_mut().zip(counts) {
         *number = count(&context, &sql).await.map_err(failed)?;
     }
-    let [versions, newest, silver, missing, surplus] = numbers;
-    Ok(Some(Shown { versions, waiting: newest - versions, silver, wrong: missing + surplus }))
+    let [versions, newest, silver, wrong] = numbers;
+    Ok(Some(Shown { versions, waiting: newest - versions, silver, wrong }))
+}
+
+/// How many rows silver has too many or too few: each place of a row counts up in what silver should show, and down in
+/// what it shows. One sum, which goes to disk; a join would hold both sides sorted.
+fn wrong_sql(contract: &Contract) -> String {
+    let row = "bronze_key, bronze_etag, ordinal, dt";
+    let should = latest_sql(contract, None);
+    format!(
+        "SELECT coalesce(sum(abs(surplus)), 0) FROM (SELECT sum(side) AS surplus FROM (
+           SELECT {row}, -1 AS side FROM ({should}) UNION ALL SELECT {row}, 1 FROM silver)
+         GROUP BY {row})"
+    )
 }
 
 async fn count(context: &SessionContext, sql: &str) -> Result<i64, DataFusionError> {

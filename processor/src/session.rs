@@ -1,5 +1,7 @@
 //! The DataFusion session in which checks, gold and queries run: one dialect everywhere.
 
+pub(crate) mod stream;
+
 use std::sync::{Arc, LazyLock};
 
 use datafusion::config::ConfigOptions;
@@ -7,7 +9,6 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::prelude::{SessionConfig, SessionContext};
-use deltalake::delta_datafusion::DeltaSessionContext;
 
 use crate::quantile::quantile;
 
@@ -30,9 +31,9 @@ pub(crate) const BY_FEW_COLUMNS: Memory =
 pub(crate) const BY_ALL_COLUMNS: Memory =
     Memory { bytes_max: 128 * 1024 * 1024, merge_bytes: 48 * 1024 * 1024, rows: 512, partitions: 1 };
 
-/// Rows of a row group, where what is written does not fit into memory: as many days are open as the table has, and each
-/// holds the row group that it is at, several times as large as in its file.
-const ROW_GROUP_ROWS: usize = 16_384;
+/// For one sort of whole rows by their day.
+pub(crate) const BY_DAY: Memory =
+    Memory { bytes_max: 64 * 1024 * 1024, merge_bytes: 10 * 1024 * 1024, rows: 512, partitions: 1 };
 
 /// One for the process, so that the footer of a data file, which never changes, is read once and not by each
 /// look-up of keys. Its cache is bounded (50 MB, DataFusion's default).
@@ -44,28 +45,9 @@ pub fn context() -> SessionContext {
 }
 
 /// The same, for questions over whole tables: what is large goes to disk.
-pub fn bounded() -> Result<SessionContext, DataFusionError> {
-    let context = within(spilling(&BY_FEW_COLUMNS)?);
-    bound(&BY_FEW_COLUMNS, context.state_ref().write().config_mut().options_mut())?;
-    Ok(context)
-}
-
-/// The same, for answers that Delta writes without holding them: its own session knows the plans it makes of them.
-/// Without `memory` only these are not held.
-pub(crate) fn writing(memory: Option<&Memory>) -> Result<SessionContext, DataFusionError> {
-    let runtime = memory.map_or_else(|| Ok(Arc::clone(&RUNTIME)), spilling)?;
-    let context = DeltaSessionContext::with_runtime_env(runtime).into_inner();
-    {
-        let state = context.state_ref();
-        let mut state = state.write();
-        let options = state.config_mut().options_mut();
-        speak(options);
-        if let Some(memory) = memory {
-            bound(memory, options)?;
-            options.execution.parquet.max_row_group_size = ROW_GROUP_ROWS;
-        }
-    }
-    context.register_udaf(quantile());
+pub(crate) fn bounded(memory: &Memory) -> Result<SessionContext, DataFusionError> {
+    let context = within(spilling(memory)?);
+    bound(memory, context.state_ref().write().config_mut().options_mut())?;
     Ok(context)
 }
 

@@ -125,7 +125,7 @@ pub async fn promote(
         let committed = if fresh.num_rows() == 0 {
             Ok(())
         } else {
-            let next_version = i64::try_from(table.version()).unwrap_or(i64::MAX).saturating_add(1);
+            let next_version = table.next_version();
             table.append(fresh, &[(LOCK.to_owned(), next_version)]).await
         };
         match committed {

@@ -9,27 +9,19 @@ mod changes;
 mod erase;
 mod files;
 mod log;
+mod partitioned;
 mod transactions;
 mod vacuum;
+mod write;
 
 use std::collections::HashSet;
-use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::Utc;
-use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::arrow::error::ArrowError;
-use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::catalog::TableProvider;
-use datafusion::execution::SessionState;
-use datafusion::logical_expr::{Expr, LogicalPlan};
-use datafusion::prelude::DataFrame;
+use deltalake::kernel::StructType;
 use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
-use deltalake::kernel::transaction::{CommitProperties, TransactionError};
-use deltalake::kernel::{StructType, Transaction};
-use deltalake::operations::write::WriteBuilder;
 use deltalake::protocol::SaveMode;
 use deltalake::{DeltaTable, DeltaTableError};
 
@@ -39,19 +31,14 @@ pub(crate) use erase::{Cut, PLACE};
 pub use files::{Files, Partition};
 pub use log::{LogState, StoredFile};
 pub use vacuum::KEEP_HOURS_MAX;
+pub use write::Replaced;
 
-/// The transaction of every commit that replaces rows: delta-rs lets two replacements from one snapshot
-/// pass each other in some cases, a common transaction never does.
-const REPLACED: &str = "ingot/replaced";
 /// The transaction of a commit that wrote a partition's files anew and changed no row.
 const COMPACTED: &str = "ingot/compacted";
 /// How long a table remembers which objects it has taken; longer than any queue redelivers.
 const TRANSACTIONS_KEPT: &str = "interval 60 days";
 /// Commits between checkpoints: opening a table reads at most so many small files.
 const CHECKPOINT_INTERVAL: &str = "10";
-/// Where rows are streamed, a data file is closed and handed to the store at this size: all days are open until the last
-/// row, and each holds what it has written of its file.
-const STREAMED_FILE_BYTES: u64 = 1024 * 1024;
 /// Lost races before a commit gives up; each means that another processor has made progress.
 pub const CONFLICTS_MAX: u32 = 50;
 
@@ -186,125 +173,6 @@ impl Table {
     pub async fn provider(&self) -> Result<Arc<dyn TableProvider>, TableError> {
         self.delta.table_provider().await.map_err(failed("reading", &self.path))
     }
-
-    /// Adds rows, with the transactions that say why, on top of this snapshot.
-    pub async fn append(
-        &mut self,
-        batch: RecordBatch,
-        transactions: &[(String, i64)],
-    ) -> Result<(), CommitError> {
-        self.write(Input::Rows(batch), SaveMode::Append, None, transactions).await
-    }
-
-    /// Replaces the rows that `predicate` selects by `batch`, on top of this snapshot.
-    pub async fn replace_where(
-        &mut self,
-        batch: RecordBatch,
-        predicate: Expr,
-        transactions: &[(String, i64)],
-    ) -> Result<(), CommitError> {
-        self.replace(Input::Rows(batch), predicate, transactions).await
-    }
-
-    /// Replaces the rows that `predicate` selects by those of a [writing session](crate::session::writing), which are not
-    /// held.
-    pub(crate) async fn replace_streamed(
-        &mut self,
-        rows: DataFrame,
-        predicate: Expr,
-        transactions: &[(String, i64)],
-    ) -> Result<(), CommitError> {
-        let (state, plan) = rows.into_parts();
-        self.replace(Input::Plan(Box::new(Plan { state, plan })), predicate, transactions).await
-    }
-
-    async fn replace(
-        &mut self,
-        input: Input,
-        predicate: Expr,
-        transactions: &[(String, i64)],
-    ) -> Result<(), CommitError> {
-        let version = i64::try_from(self.version()).unwrap_or(i64::MAX).saturating_add(1);
-        let transactions = [transactions, &[(REPLACED.to_owned(), version)]].concat();
-        self.write(input, SaveMode::Overwrite, Some(predicate), &transactions).await
-    }
-
-    /// Adds each object's rows unless a commit already did: exactly once over redelivery, any grouping
-    /// and concurrent processors. The transaction's id is the object's.
-    pub async fn append_once(&mut self, objects: &[(String, RecordBatch)]) -> Result<(), CommitError> {
-        for conflicts in 0..CONFLICTS_MAX {
-            self.refresh().await?;
-            let taken = self.transactions(objects.iter().map(|(id, _)| id.as_str())).await?;
-            let missing: Vec<_> = objects.iter().filter(|(id, _)| !taken.contains(id)).collect();
-            let Some((_, first)) = missing.first() else { return Ok(()) };
-            let rows = concat_batches(&first.schema(), missing.iter().map(|(_, rows)| rows))
-                .map_err(failed::<ArrowError>("gathering rows for", &self.path))?;
-            let transactions: Vec<_> = missing.iter().map(|(id, _)| (id.clone(), 1)).collect();
-            match self.append(rows, &transactions).await {
-                Err(CommitError::Conflict { .. }) => after_conflict(conflicts).await,
-                done => return done,
-            }
-        }
-        Err(CommitError::Conflict { table: self.path.clone() })
-    }
-
-    /// Rows that do not fit this table.
-    pub(crate) fn unfit(&self, error: ArrowError) -> TableError {
-        failed("gathering rows for", &self.path)(error)
-    }
-
-    async fn write(
-        &mut self,
-        input: Input,
-        mode: SaveMode,
-        predicate: Option<Expr>,
-        transactions: &[(String, i64)],
-    ) -> Result<(), CommitError> {
-        let snapshot = self.delta.snapshot().map_err(failed("writing", &self.path))?;
-        let now_ms = Utc::now().timestamp_millis();
-        let transactions = transactions
-            .iter()
-            .map(|(id, version)| Transaction::new_with_last_update(id, *version, Some(now_ms)))
-            .collect();
-        // Old logs are upkeep's to remove: a commit would list the log for them, and need the right to delete.
-        let commit = CommitProperties::default()
-            .with_application_transactions(transactions)
-            .with_cleanup_expired_logs(Some(false));
-        let mut write = WriteBuilder::new(self.delta.log_store(), Some(snapshot.snapshot().clone()))
-            .with_save_mode(mode)
-            .with_commit_properties(commit);
-        write = match input {
-            Input::Rows(rows) => write.with_input_batches([rows]),
-            Input::Plan(rows) => write
-                .with_input_plan(rows.plan)
-                .with_session_state(Arc::new(rows.state))
-                .with_target_file_size(NonZeroU64::new(STREAMED_FILE_BYTES)),
-        };
-        if let Some(predicate) = predicate {
-            write = write.with_replace_where(predicate);
-        }
-        match write.await {
-            Ok(delta) => {
-                self.delta = delta;
-                Ok(())
-            }
-            Err(DeltaTableError::Transaction {
-                source: TransactionError::CommitConflict(_) | TransactionError::MaxCommitAttempts(_),
-            }) => Err(CommitError::Conflict { table: self.path.clone() }),
-            Err(error) => Err(failed("writing", &self.path)(error).into()),
-        }
-    }
-}
-
-/// What is written: rows in memory, or a plan that streams them.
-enum Input {
-    Rows(RecordBatch),
-    Plan(Box<Plan>),
-}
-
-struct Plan {
-    state: SessionState,
-    plan: LogicalPlan,
 }
 
 /// Waits a little, longer with each lost race and never the same for two writers.

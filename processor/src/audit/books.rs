@@ -5,7 +5,6 @@
 //! groups that are large go to disk ([`session::bounded`]), so the lake's size does not show in memory.
 
 mod rows;
-mod stream;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,11 +22,11 @@ use super::AuditError;
 use crate::column::text;
 use crate::contract::Contract;
 use crate::lake::Lake;
+use crate::session::stream::{self, rewritten};
 use crate::table::Table;
 use crate::{discard, ledger, quarantine, retention, session, silver};
 
 pub(super) use rows::GATEWAY_SQL;
-use stream::{register_stream, rewritten};
 
 /// The session, and the datasets in it: by name, the table of its silver.
 pub(super) struct Books {
@@ -37,7 +36,7 @@ pub(super) struct Books {
 
 impl Books {
     pub(super) async fn open(lake: &Lake, contracts: &[Contract]) -> Result<Self, AuditError> {
-        let session = session::bounded()?;
+        let session = session::bounded(&session::BY_FEW_COLUMNS)?;
         registered(&session, lake, "ledger", ledger::PATH, &ledger::schema()).await?;
         registered(&session, lake, "quarantine", quarantine::PATH, &quarantine::schema()).await?;
         registered(&session, lake, "expired_rows", retention::PATH, &retention::schema()).await?;
@@ -49,22 +48,37 @@ impl Books {
         let ledger = session.sql(batches).await?.into_view();
         let discarded = registered(&session, lake, "discard", discard::PATH, &discard::schema()).await?;
         let (session_of, rows) = (session.clone(), Arc::clone(&ledger));
-        register_stream(&session, "batches", rows::batch_schema(), move || {
-            rewritten(&session_of, &rows, &["bronze_key", "batches"], rows::batch_rows)
-        })?;
+        session.register_table(
+            "batches",
+            stream::table(rows::batch_schema(), move || {
+                rewritten(&session_of, &rows, &["bronze_key", "batches"], rows::batch_rows)
+            })?,
+        )?;
         let (session_of, rows) = (session.clone(), ledger);
-        register_stream(&session, "drops", rows::drop_schema(), move || {
-            rewritten(&session_of, &rows, &["bronze_key", "batches"], rows::drop_rows)
-        })?;
+        session.register_table(
+            "drops",
+            stream::table(rows::drop_schema(), move || {
+                rewritten(&session_of, &rows, &["bronze_key", "batches"], rows::drop_rows)
+            })?,
+        )?;
         let (session_of, rows) = (session.clone(), discarded);
-        register_stream(&session, "discarded", rows::reading_schema(), move || {
-            rewritten(&session_of, &rows, &["dataset", "bronze_key", "rule", "record"], rows::reading_rows)
-        })?;
+        session.register_table(
+            "discarded",
+            stream::table(rows::reading_schema(), move || {
+                rewritten(
+                    &session_of,
+                    &rows,
+                    &["dataset", "bronze_key", "rule", "record"],
+                    rows::reading_rows,
+                )
+            })?,
+        )?;
         let names: Vec<String> = contracts.iter().map(|contract| contract.dataset.clone()).collect();
         let from = lake.clone();
-        register_stream(&session, "bronze", rows::listing_schema(), move || {
-            rows::listing(&from, names.clone())
-        })?;
+        session.register_table(
+            "bronze",
+            stream::table(rows::listing_schema(), move || rows::listing(&from, names.clone()))?,
+        )?;
 
         let mut tables = BTreeMap::new();
         for name in datasets(&session, contracts).await? {

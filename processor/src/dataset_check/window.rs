@@ -149,7 +149,7 @@ impl<'a> Tables<'a> {
         silver: &str,
         discard: &str,
     ) -> Result<SessionContext, DataFusionError> {
-        let session = session::bounded()?;
+        let session = session::bounded(&session::BY_FEW_COLUMNS)?;
         session.register_table("all_silver", Arc::clone(&self.silver))?;
         match &self.discard {
             Some(discard) => session.register_table("all_discard", Arc::clone(discard))?,

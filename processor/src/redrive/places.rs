@@ -170,7 +170,7 @@ impl Places {
         let predicate =
             col("dataset").eq(lit(contract.dataset.as_str())).and(crate::silver::on_days(&days)).and(these);
         let rows = concat_batches(&discard::schema(), &batches)?;
-        let next = i64::try_from(self.table.version()).unwrap_or(i64::MAX).saturating_add(1);
+        let next = self.table.next_version();
         match self.table.replace_where(rows, predicate, &[(LOCK.to_owned(), next)]).await {
             Ok(()) => Ok(true),
             Err(CommitError::Conflict { .. }) if self.conflicts < crate::table::CONFLICTS_MAX => {

@@ -73,7 +73,7 @@ pub(super) async fn ledger(
         let Some(these) = these else { return Ok(()) };
         let predicate = col("dataset").eq(lit(checker.contract().dataset.as_str())).and(these);
         let rows = concat_batches(&ledger::schema(), &rows)?;
-        let next = i64::try_from(ledger.version()).unwrap_or(i64::MAX).saturating_add(1);
+        let next = ledger.next_version();
         match ledger.replace_where(rows, predicate, &[(LOCK.to_owned(), next)]).await {
             Ok(()) => return Ok(()),
             Err(CommitError::Conflict { .. }) => after_conflict(conflicts).await,

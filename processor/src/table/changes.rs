@@ -15,7 +15,7 @@ impl Table {
     pub async fn dts_changed_since(&self, after: u64) -> Result<Option<BTreeSet<String>>, TableError> {
         let mut dts = BTreeSet::new();
         for version in after + 1..=self.version() {
-            let Some(entry) = self.commit(version).await? else { return Ok(None) };
+            let Some(entry) = self.entry(version).await? else { return Ok(None) };
             if transactions::carries(&entry, COMPACTED) {
                 continue;
             }
@@ -36,7 +36,7 @@ impl Table {
     /// `None` where none did. Long ago (0) where the log no longer reaches back that far.
     pub async fn first_changed_ms(&self, after: Option<u64>) -> Result<Option<i64>, TableError> {
         for version in after.map_or(0, |after| after + 1)..=self.version() {
-            let Some(entry) = self.commit(version).await? else { return Ok(Some(0)) };
+            let Some(entry) = self.entry(version).await? else { return Ok(Some(0)) };
             if transactions::carries(&entry, COMPACTED) {
                 continue;
             }
@@ -57,13 +57,13 @@ impl Table {
     pub async fn transactions_since(&self, after: u64) -> Result<Option<BTreeSet<String>>, TableError> {
         let mut ids = BTreeSet::new();
         for version in after + 1..=self.version() {
-            let Some(entry) = self.commit(version).await? else { return Ok(None) };
+            let Some(entry) = self.entry(version).await? else { return Ok(None) };
             ids.extend(transactions::ids(&entry));
         }
         Ok(Some(ids))
     }
 
-    async fn commit(&self, version: u64) -> Result<Option<Bytes>, TableError> {
+    async fn entry(&self, version: u64) -> Result<Option<Bytes>, TableError> {
         let log = self.delta.log_store();
         log.read_commit_entry(version).await.map_err(failed("reading the log of", &self.path))
     }

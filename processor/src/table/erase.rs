@@ -9,17 +9,19 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono::Duration;
+use datafusion::arrow::datatypes::Schema;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::DataFusionError;
 use datafusion::logical_expr::{Expr, JoinType, ident};
 use datafusion::prelude::DataFrame;
 use deltalake::DeltaTableError;
 use deltalake::operations::vacuum::VacuumMode;
+use deltalake::protocol::SaveMode;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
 use super::files::is;
-use super::{COMPACTED, CommitError, Partition, StoredFile, Table, TableError, failed};
+use super::{COMPACTED, CommitError, Partition, Replaced, StoredFile, Table, TableError, failed};
 use crate::session;
 
 /// The columns that say where a row came from.
@@ -43,7 +45,7 @@ impl Table {
     pub(crate) async fn partitions_at(&self, places: &RecordBatch) -> Result<Vec<Partition>, TableError> {
         let failed = failed("looking for rows in", &self.path);
         let found = async {
-            let context = session::writing(Some(&session::BY_FEW_COLUMNS))?;
+            let context = session::bounded(&session::BY_FEW_COLUMNS)?;
             let rows = context.read_table(self.provider().await.map_err(external)?)?;
             let columns: Vec<String> = self.partition_columns();
             let names: Vec<Expr> = columns.iter().map(ident).collect();
@@ -74,8 +76,8 @@ impl Table {
         added: Option<RecordBatch>,
     ) -> Result<(), CommitError> {
         let rows = self.without(partition, places, added).await;
-        let rows = rows.map_err(|error| failed("reading", &self.path)(DeltaTableError::from(error)))?;
-        self.replace_streamed(rows, is(partition), &[]).await
+        let rows = rows.map_err(|error| self.unread(error))?;
+        self.replace(rows, Replaced::One(partition), &[]).await
     }
 
     async fn without(
@@ -84,7 +86,7 @@ impl Table {
         places: &RecordBatch,
         added: Option<RecordBatch>,
     ) -> Result<DataFrame, DataFusionError> {
-        let context = session::writing(Some(&session::BY_FEW_COLUMNS))?;
+        let context = session::bounded(&session::BY_FEW_COLUMNS)?;
         let rows = context.read_table(self.provider().await.map_err(external)?)?.filter(is(partition))?;
         let names: Vec<String> = rows.schema().fields().iter().map(|field| field.name().clone()).collect();
         let places = renamed(context.read_batch(places.clone())?)?;
@@ -96,39 +98,22 @@ impl Table {
         Ok(rows)
     }
 
-    fn partition_columns(&self) -> Vec<String> {
-        let state = self.delta.snapshot();
-        state.map(|state| state.metadata().partition_columns().to_vec()).unwrap_or_default()
-    }
-
     /// Removes a partition that is kept no longer. What is computed from this table stays: to those who look, no row changed.
     pub(crate) async fn expire(&mut self, partition: &Partition) -> Result<(), CommitError> {
-        let version = i64::try_from(self.version()).unwrap_or(i64::MAX).saturating_add(1);
-        let nothing = self.nothing().await?;
-        self.replace_where(nothing, is(partition), &[(COMPACTED.to_owned(), version)]).await
+        let expired = [(COMPACTED.to_owned(), self.next_version())];
+        let nothing = session::context().read_batch(RecordBatch::new_empty(Arc::new(Schema::empty())));
+        let nothing = nothing.map_err(|error| self.unread(error))?;
+        self.replace(nothing, Replaced::One(partition), &expired).await
     }
 
     /// Commits a version that changes nothing, so that the log can begin with it.
     pub(crate) async fn mark(&mut self) -> Result<(), CommitError> {
-        let version = i64::try_from(self.version()).unwrap_or(i64::MAX).saturating_add(1);
-        let nothing = self.nothing().await?;
-        self.append(nothing, &[(COMPACTED.to_owned(), version)]).await
+        let marked = [(COMPACTED.to_owned(), self.next_version())];
+        self.commit(Vec::new(), SaveMode::Append, None, &marked).await
     }
 
-    /// No rows, in this table's columns.
-    async fn nothing(&self) -> Result<RecordBatch, TableError> {
-        let schema = self.provider().await?.schema();
-        let fields = schema.fields().iter().map(|field| {
-            let plain = match field.data_type() {
-                datafusion::arrow::datatypes::DataType::Utf8View => {
-                    datafusion::arrow::datatypes::DataType::Utf8
-                }
-                other => other.clone(),
-            };
-            field.as_ref().clone().with_data_type(plain)
-        });
-        let schema = Arc::new(datafusion::arrow::datatypes::Schema::new(fields.collect::<Vec<_>>()));
-        Ok(RecordBatch::new_empty(schema))
+    fn unread(&self, error: DataFusionError) -> TableError {
+        failed("reading", &self.path)(DeltaTableError::from(error))
     }
 
     /// Removes all that the newest version does not show: data files and the log before it. A file that no version

@@ -5,19 +5,14 @@
 //! looks again; rows that are appended meanwhile are in files that the replacement never read, and stay.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use datafusion::common::DataFusionError;
-use datafusion::execution::memory_pool::FairSpillPool;
-use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::logical_expr::{Expr, SortExpr, ident, lit};
+use datafusion::prelude::DataFrame;
 use deltalake::DeltaTableError;
-use deltalake::delta_datafusion::DeltaSessionContext;
 
-use super::{COMPACTED, CommitError, Input, Table, TableError, failed};
-
-/// Memory in which a partition is sorted; the rest goes to the disk's temporary directory.
-const SORT_BYTES_MAX: usize = 256 * 1024 * 1024;
+use super::{COMPACTED, CommitError, Replaced, Table, TableError, failed};
+use crate::session;
 
 /// The value of each partition column; `None` is null.
 pub type Partition = BTreeMap<String, Option<String>>;
@@ -58,25 +53,20 @@ impl Table {
 
     /// Writes the partition's rows of this snapshot anew, sorted by those of `order` that it has, in few files. No row changes.
     pub async fn rewrite(&mut self, partition: &Partition, order: &[&str]) -> Result<(), CommitError> {
-        let plan = self.sorted(partition, order).await;
-        let plan = plan.map_err(|error| failed("reading", &self.path)(DeltaTableError::from(error)))?;
-        let version = i64::try_from(self.version()).unwrap_or(i64::MAX).saturating_add(1);
-        let compacted = [(COMPACTED.to_owned(), version)];
-        self.replace(Input::Plan(Box::new(plan)), is(partition), &compacted).await
+        let rows = self.sorted(partition, order).await;
+        let rows = rows.map_err(|error| failed("reading", &self.path)(DeltaTableError::from(error)))?;
+        let compacted = [(COMPACTED.to_owned(), self.next_version())];
+        self.replace(rows, Replaced::One(partition), &compacted).await
     }
 
-    async fn sorted(&self, partition: &Partition, order: &[&str]) -> Result<super::Plan, DataFusionError> {
-        let memory = Arc::new(FairSpillPool::new(SORT_BYTES_MAX));
-        let runtime = RuntimeEnvBuilder::new().with_memory_pool(memory).build_arc()?;
-        let context = DeltaSessionContext::with_runtime_env(runtime).into_inner();
+    async fn sorted(&self, partition: &Partition, order: &[&str]) -> Result<DataFrame, DataFusionError> {
+        let context = session::bounded(&session::BY_FEW_COLUMNS)?;
         let provider = self.provider().await.map_err(|error| DataFusionError::External(error.into()))?;
         let rows = context.read_table(provider)?.filter(is(partition))?;
         let has = |column: &&&str| rows.schema().has_column_with_unqualified_name(column);
         let order: Vec<SortExpr> =
             order.iter().filter(has).map(|column| ident(*column).sort(true, true)).collect();
-        let rows = if order.is_empty() { rows } else { rows.sort(order)? };
-        let (state, plan) = rows.into_parts();
-        Ok(super::Plan { state, plan })
+        if order.is_empty() { Ok(rows) } else { rows.sort(order) }
     }
 }
 

@@ -11,22 +11,29 @@ use datafusion::common::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
-use datafusion::prelude::SessionContext;
+use datafusion::prelude::{DataFrame, SessionContext};
 use futures::{StreamExt, TryStreamExt};
 
 use crate::column::text;
 
-/// Registers a table whose rows are made when they are asked for.
-pub(super) fn register_stream(
-    session: &SessionContext,
-    name: &str,
+/// A table whose rows are made when they are asked for.
+pub(crate) fn table(
     schema: SchemaRef,
     start: impl Fn() -> SendableRecordBatchStream + Send + Sync + 'static,
-) -> Result<(), DataFusionError> {
+) -> Result<Arc<dyn TableProvider>, DataFusionError> {
     let partition = Partition { schema: Arc::clone(&schema), start: Box::new(start) };
-    let table = StreamingTable::try_new(schema, vec![Arc::new(partition)])?;
-    session.register_table(name, Arc::new(table))?;
-    Ok(())
+    Ok(Arc::new(StreamingTable::try_new(schema, vec![Arc::new(partition)])?))
+}
+
+/// The rows of a session as a table for another one, which has memory of its own.
+pub(crate) fn rows_of(rows: DataFrame) -> Result<Arc<dyn TableProvider>, DataFusionError> {
+    let schema = Arc::clone(rows.schema().inner());
+    table(Arc::clone(&schema), move || {
+        let rows = rows.clone();
+        let started = async move { rows.execute_stream().await };
+        let rows = futures::stream::once(started).try_flatten();
+        Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&schema), rows))
+    })
 }
 
 /// A stream that DataFusion can start as often as it wants.
@@ -52,7 +59,7 @@ impl PartitionStream for Partition {
 }
 
 /// A table's columns, batch by batch in another form.
-pub(super) fn rewritten(
+pub(crate) fn rewritten(
     session: &SessionContext,
     table: &Arc<dyn TableProvider>,
     columns: &'static [&'static str],
