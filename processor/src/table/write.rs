@@ -220,3 +220,6 @@ fn carrying(transactions: &[(String, i64)]) -> CommitProperties {
         .with_application_transactions(transactions.collect())
         .with_cleanup_expired_logs(Some(false))
 }
+
+#[cfg(test)]
+mod tests;
