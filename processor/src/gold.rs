@@ -162,6 +162,10 @@ async fn refresh_one(
         return Ok(None);
     }
     let days = match (query.window, shows) {
+        // A query that was over all before: its table has no days to replace.
+        (Window::Day, Some(_)) if known.as_ref().is_none_or(|table| table.partition_columns() != ["dt"]) => {
+            None
+        }
         (Window::Day, Some(shows)) => silver.dts_changed_since(shows).await?,
         _ => None,
     };
@@ -181,7 +185,6 @@ async fn refresh_one(
     };
     let shows_now = i64::try_from(silver.version()).unwrap_or(i64::MAX);
     let written = rows.num_rows();
-    let rows = session::context().read_batch(rows).map_err(failed)?;
     let replaced = days.as_ref().map_or(Replaced::All, Replaced::Days);
     table.replace(rows, replaced, &[(SHOWS.to_owned(), shows_now)]).await?;
     Ok(Some(Refreshed {

@@ -111,7 +111,7 @@ async fn refresh_once(lake: &Lake, contract: &Contract, versions: &Table) -> Res
     let replaced = days.as_ref().map_or(Replaced::All, Replaced::Days);
     let rows = latest(&context, contract, days.as_ref()).await.map_err(failed)?;
     let shows_now = i64::try_from(versions.version()).unwrap_or(i64::MAX);
-    table.replace(rows, replaced, &[(SHOWS.to_owned(), shows_now)]).await?;
+    table.replace_streamed(rows, replaced, &[(SHOWS.to_owned(), shows_now)]).await?;
     Ok(days)
 }
 

@@ -155,7 +155,6 @@ async fn silver_that_is_not_what_its_versions_say_is_found() {
     lake.run().await;
     let mut silver = Table::open(&lake.lake, "silver/orders").await.unwrap().unwrap();
     let empty = RecordBatch::new_empty(silver::schema(&orders()[0]));
-    let empty = session::context().read_batch(empty).unwrap();
     silver.replace(empty, Replaced::All, &[]).await.unwrap();
     let balance = audit(&lake.lake, &orders()).await.unwrap();
     assert!(balance.findings.iter().any(|finding| finding.contains("1 rows are not what its versions say")));

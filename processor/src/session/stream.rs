@@ -3,7 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+use datafusion::arrow::array::UInt32Array;
+use datafusion::arrow::compute::take_record_batch;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::catalog::TableProvider;
 use datafusion::catalog::streaming::StreamingTable;
@@ -15,6 +18,10 @@ use datafusion::prelude::{DataFrame, SessionContext};
 use futures::{StreamExt, TryStreamExt};
 
 use crate::column::text;
+
+/// Most rows, and about so many bytes, of a piece that goes into another session.
+const PIECE_ROWS: usize = 512;
+const PIECE_BYTES: usize = 2 * 1024 * 1024;
 
 /// A table whose rows are made when they are asked for.
 pub(crate) fn table(
@@ -31,9 +38,25 @@ pub(crate) fn rows_of(rows: DataFrame) -> Result<Arc<dyn TableProvider>, DataFus
     table(Arc::clone(&schema), move || {
         let rows = rows.clone();
         let started = async move { rows.execute_stream().await };
-        let rows = futures::stream::once(started).try_flatten();
+        let cut = |batch| {
+            futures::stream::iter(cut(batch).into_iter().map(|batch| batch.map_err(DataFusionError::from)))
+        };
+        let rows = futures::stream::once(started).try_flatten().map_ok(cut).try_flatten();
         Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&schema), rows))
     })
+}
+
+/// Pieces that a sort with little memory can take one by one. Each has memory of its own: a slice counts as all of what it
+/// is a slice of.
+fn cut(batch: RecordBatch) -> Vec<Result<RecordBatch, ArrowError>> {
+    let rows = u32::try_from(batch.num_rows()).unwrap_or(u32::MAX);
+    let row_bytes = batch.get_array_memory_size() / batch.num_rows().max(1);
+    let step = (PIECE_BYTES / row_bytes.max(1)).clamp(1, PIECE_ROWS);
+    let piece = |first: u32| {
+        let last = rows.min(first.saturating_add(u32::try_from(step).unwrap_or(u32::MAX)));
+        take_record_batch(&batch, &UInt32Array::from_iter_values(first..last))
+    };
+    (0..rows).step_by(step).map(piece).collect()
 }
 
 /// A stream that DataFusion can start as often as it wants.

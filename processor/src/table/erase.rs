@@ -6,10 +6,8 @@
 //! an older version afterwards; that is the point.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use chrono::Duration;
-use datafusion::arrow::datatypes::Schema;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::DataFusionError;
 use datafusion::logical_expr::{Expr, JoinType, ident};
@@ -77,7 +75,7 @@ impl Table {
     ) -> Result<(), CommitError> {
         let rows = self.without(partition, places, added).await;
         let rows = rows.map_err(|error| self.unread(error))?;
-        self.replace(rows, Replaced::One(partition), &[]).await
+        self.replace_streamed(rows, Replaced::One(partition), &[]).await
     }
 
     async fn without(
@@ -101,9 +99,7 @@ impl Table {
     /// Removes a partition that is kept no longer. What is computed from this table stays: to those who look, no row changed.
     pub(crate) async fn expire(&mut self, partition: &Partition) -> Result<(), CommitError> {
         let expired = [(COMPACTED.to_owned(), self.next_version())];
-        let nothing = session::context().read_batch(RecordBatch::new_empty(Arc::new(Schema::empty())));
-        let nothing = nothing.map_err(|error| self.unread(error))?;
-        self.replace(nothing, Replaced::One(partition), &expired).await
+        self.replace_by(Vec::new(), Replaced::One(partition), &expired).await
     }
 
     /// Commits a version that changes nothing, so that the log can begin with it.

@@ -56,7 +56,7 @@ impl Table {
         let rows = self.sorted(partition, order).await;
         let rows = rows.map_err(|error| failed("reading", &self.path)(DeltaTableError::from(error)))?;
         let compacted = [(COMPACTED.to_owned(), self.next_version())];
-        self.replace(rows, Replaced::One(partition), &compacted).await
+        self.replace_streamed(rows, Replaced::One(partition), &compacted).await
     }
 
     async fn sorted(&self, partition: &Partition, order: &[&str]) -> Result<DataFrame, DataFusionError> {

@@ -8,9 +8,11 @@ use std::iter;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, UInt32Array, new_null_array};
-use datafusion::arrow::compute::{CastOptions, cast_with_options, partition, take_record_batch};
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::array::{Array, ArrayRef, UInt32Array};
+use datafusion::arrow::compute::{
+    CastOptions, can_cast_types, cast_with_options, partition, take_record_batch,
+};
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::arrow::row::{RowConverter, SortField};
@@ -22,16 +24,15 @@ use deltalake::parquet::basic::{Compression, ZstdLevel};
 use deltalake::parquet::file::properties::WriterProperties;
 use deltalake::table::config::TablePropertiesExt;
 use deltalake::{DeltaResult, DeltaTable, DeltaTableError};
-use futures::future::BoxFuture;
-use futures::stream::FuturesUnordered;
-use futures::{StreamExt, TryStreamExt};
+use futures::TryStreamExt;
+use tokio::task::JoinSet;
 
 /// A data file is closed at this size; delta-rs's own figure.
 const FILE_BYTES_MAX: NonZeroU64 = NonZeroU64::new(100 * 1024 * 1024).expect("it is not zero");
 /// So much of a file is held until it is written down, encoded.
 const ROW_GROUP_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Closed files on their way to the store.
-const CLOSING_MAX: usize = 8;
+const CLOSING_MAX: usize = 4;
 
 /// A table's writer of data files.
 pub(super) struct Partitioned {
@@ -40,7 +41,7 @@ pub(super) struct Partitioned {
     config: WriterConfig,
     columns: Vec<String>,
     open: Option<(Vec<Option<String>>, DeltaWriter)>,
-    closing: FuturesUnordered<BoxFuture<'static, DeltaResult<Vec<Add>>>>,
+    closing: JoinSet<DeltaResult<Vec<Add>>>,
     written: Vec<Add>,
 }
 
@@ -50,33 +51,28 @@ impl Partitioned {
         let state = table.snapshot()?;
         let schema = state.snapshot().arrow_schema();
         let columns = state.metadata().partition_columns().to_vec();
-        let zstd = Compression::ZSTD(ZstdLevel::try_new(3)?);
-        let properties = WriterProperties::builder()
-            .set_compression(zstd)
-            .set_max_row_group_bytes(Some(ROW_GROUP_BYTES_MAX))
-            .build();
         let config = WriterConfig::new(
             Arc::clone(&schema),
             columns.clone(),
-            Some(properties),
+            Some(properties()?),
             Some(FILE_BYTES_MAX),
             None,
             state.table_config().num_indexed_cols(),
             None,
         );
-        let (open, closing, written) = (None, FuturesUnordered::new(), Vec::new());
+        let (open, closing, written) = (None, JoinSet::new(), Vec::new());
         Ok(Self { table: table.clone(), schema, config, columns, open, closing, written })
     }
 
-    /// Writes the rows, which are sorted by partition; the files, which no version has yet. After an error the files that
-    /// are there belong to none, and vacuum removes them.
+    /// Writes the rows, which are sorted by partition; the files, which no version has yet. After an error those that are
+    /// there belong to none, and vacuum removes them.
     pub(super) async fn write(mut self, mut rows: SendableRecordBatchStream) -> DeltaResult<Vec<Add>> {
         let done = async {
             while let Some(batch) = rows.try_next().await? {
                 self.take(&batch).await?;
             }
             self.close().await?;
-            while self.is_one_closed().await? {}
+            while self.has_closed_one().await? {}
             DeltaResult::Ok(())
         };
         match done.await {
@@ -86,6 +82,8 @@ impl Partitioned {
                     // What failed first is the error to tell.
                     let _ = writer.abort().await;
                 }
+                // Ended, not dropped: parts of an upload that is cut off are seen by no vacuum.
+                while self.closing.join_next().await.is_some() {}
                 Err(error)
             }
         }
@@ -123,45 +121,66 @@ impl Partitioned {
     /// Closes the open file, and waits where too many are on their way.
     async fn close(&mut self) -> DeltaResult<()> {
         if let Some((_, writer)) = self.open.take() {
-            self.closing.push(Box::pin(writer.close()));
+            self.closing.spawn(writer.close());
         }
         if self.closing.len() >= CLOSING_MAX {
-            self.is_one_closed().await?;
+            self.has_closed_one().await?;
         }
         Ok(())
     }
 
-    async fn is_one_closed(&mut self) -> DeltaResult<bool> {
-        match self.closing.next().await {
-            Some(files) => {
-                self.written.extend(files?);
-                Ok(true)
-            }
-            None => Ok(false),
-        }
+    async fn has_closed_one(&mut self) -> DeltaResult<bool> {
+        let Some(closed) = self.closing.join_next().await else { return Ok(false) };
+        self.written.extend(closed.map_err(|error| DeltaTableError::generic(error.to_string()))??);
+        Ok(true)
     }
 }
 
-/// The rows in the table's columns; what it has and they have not is null.
+/// How all data files are encoded.
+pub(super) fn properties() -> DeltaResult<WriterProperties> {
+    Ok(WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
+        .set_max_row_group_bytes(Some(ROW_GROUP_BYTES_MAX))
+        .build())
+}
+
+/// The rows in the table's types and order of columns; rows of other columns, or of values that these types cannot keep,
+/// are refused.
 fn fitted(rows: &RecordBatch, schema: &SchemaRef) -> DeltaResult<RecordBatch> {
+    let refused = |msg| Err(DeltaTableError::SchemaMismatch { msg });
     if let Some(field) = rows.schema().fields().iter().find(|field| schema.index_of(field.name()).is_err()) {
-        let msg = format!("the rows have a column {}, the table has not", field.name());
-        return Err(DeltaTableError::SchemaMismatch { msg });
+        return refused(format!("the rows have a column {}, the table has not", field.name()));
     }
     let strict = CastOptions { safe: false, ..CastOptions::default() };
-    let columns = schema.fields().iter().map(|field| match rows.column_by_name(field.name()) {
-        Some(column) => cast_with_options(column, field.data_type(), &strict),
-        None => Ok(new_null_array(field.data_type(), rows.num_rows())),
-    });
-    let columns = columns.collect::<Result<Vec<_>, _>>()?;
+    let mut columns = Vec::with_capacity(schema.fields().len());
+    for field in schema.fields() {
+        let (name, to) = (field.name(), field.data_type());
+        let Some(column) = rows.column_by_name(name) else {
+            return refused(format!("the table has a column {name}, the rows have not"));
+        };
+        if !keeps(column.data_type(), to) {
+            return refused(format!("the column {name} is {to} in the table and {} now", column.data_type()));
+        }
+        columns.push(cast_with_options(column, to, &strict)?);
+    }
     Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
+}
+
+/// Whether a value of one type is the same in another, or an error.
+fn keeps(from: &DataType, to: &DataType) -> bool {
+    match (from, to) {
+        (DataType::Decimal128(digits, scale), DataType::Decimal128(digits_max, scale_max)) => {
+            digits <= digits_max && scale <= scale_max
+        }
+        (from, to) => can_cast_types(from, to) && !(from.is_floating() && to.is_integer()),
+    }
 }
 
 /// The rows sorted by these columns, and as they were where these are the same.
 pub(super) fn sorted_by(rows: &RecordBatch, columns: &[String]) -> Result<RecordBatch, ArrowError> {
     let columns: Vec<_> =
         columns.iter().filter_map(|name| rows.column_by_name(name)).map(Arc::clone).collect();
-    if columns.is_empty() {
+    if columns.is_empty() || partition(&columns)?.len() <= 1 {
         return Ok(rows.clone());
     }
     let fields = columns.iter().map(|column| SortField::new(column.data_type().clone())).collect();

@@ -17,7 +17,7 @@ use deltalake::protocol::{DeltaOperation, SaveMode};
 use deltalake::{DeltaResult, DeltaTableError};
 
 use super::files::is;
-use super::partitioned::{Partitioned, sorted_by};
+use super::partitioned::{Partitioned, properties, sorted_by};
 use super::{CONFLICTS_MAX, CommitError, Partition, Table, TableError, after_conflict, failed};
 use crate::session::{self, stream};
 use crate::silver::on_days;
@@ -67,12 +67,16 @@ impl Table {
         rows: RecordBatch,
         transactions: &[(String, i64)],
     ) -> Result<(), CommitError> {
-        let rows = sorted_by(&rows, &self.partition_columns()).map_err(|error| self.unfit(error))?;
-        let rows = RecordBatchStreamAdapter::new(rows.schema(), futures::stream::iter([Ok(rows)]));
-        let added = async { Partitioned::new(&self.delta)?.write(Box::pin(rows)).await };
-        let added = added.await.map_err(failed("writing", &self.path))?;
+        let added = self.written(rows).await.map_err(failed("writing", &self.path))?;
         let actions = added.into_iter().map(Action::Add).collect();
         self.commit(actions, SaveMode::Append, None, transactions).await
+    }
+
+    async fn written(&self, rows: RecordBatch) -> DeltaResult<Vec<Add>> {
+        let sorted = sorted_by(&rows, &self.partition_columns())?;
+        drop(rows);
+        let rows = RecordBatchStreamAdapter::new(sorted.schema(), futures::stream::iter([Ok(sorted)]));
+        Partitioned::new(&self.delta)?.write(Box::pin(rows)).await
     }
 
     /// Adds each object's rows unless a commit already did: exactly once over redelivery, any grouping
@@ -94,29 +98,29 @@ impl Table {
         Err(CommitError::Conflict { table: self.path.clone() })
     }
 
-    /// Replaces whole partitions by these rows, on top of this snapshot; the rows are not held. A row of another partition
-    /// is an error.
+    /// Replaces whole partitions by these rows, on top of this snapshot. A row of another partition is an error.
     pub async fn replace(
+        &mut self,
+        rows: RecordBatch,
+        replaced: Replaced<'_>,
+        transactions: &[(String, i64)],
+    ) -> Result<(), CommitError> {
+        let added = self.written(rows).await.map_err(failed("writing", &self.path))?;
+        self.replace_by(added, replaced, transactions).await
+    }
+
+    /// The same, with rows that are not held.
+    pub(crate) async fn replace_streamed(
         &mut self,
         rows: DataFrame,
         replaced: Replaced<'_>,
         transactions: &[(String, i64)],
     ) -> Result<(), CommitError> {
-        let written = async {
-            let predicate = fmt_expr_to_sql(&replaced.predicate())?;
-            Ok::<_, DeltaTableError>((self.replacing(rows, replaced, &predicate).await?, predicate))
-        };
-        let (actions, predicate) = written.await.map_err(failed("writing", &self.path))?;
-        let transactions = [transactions, &[self.replacement()]].concat();
-        self.commit(actions, SaveMode::Overwrite, Some(predicate), &transactions).await
+        let added = self.streamed(rows, replaced).await.map_err(failed("writing", &self.path))?;
+        self.replace_by(added, replaced, transactions).await
     }
 
-    async fn replacing(
-        &self,
-        rows: DataFrame,
-        replaced: Replaced<'_>,
-        predicate: &str,
-    ) -> DeltaResult<Vec<Action>> {
+    async fn streamed(&self, rows: DataFrame, replaced: Replaced<'_>) -> DeltaResult<Vec<Add>> {
         let columns = self.partition_columns();
         let rows = match replaced {
             // They have an order of their own.
@@ -128,7 +132,24 @@ impl Table {
                 session::bounded(&session::BY_DAY)?.read_table(stream::rows_of(rows)?)?.sort(order)?
             }
         };
-        let added: Vec<Add> = Partitioned::new(&self.delta)?.write(rows.execute_stream().await?).await?;
+        Partitioned::new(&self.delta)?.write(rows.execute_stream().await?).await
+    }
+
+    /// Replaces whole partitions by these files.
+    pub(super) async fn replace_by(
+        &mut self,
+        added: Vec<Add>,
+        replaced: Replaced<'_>,
+        transactions: &[(String, i64)],
+    ) -> Result<(), CommitError> {
+        let (actions, predicate) = self.replacing(added, replaced).map_err(failed("writing", &self.path))?;
+        let transactions = [transactions, &[self.replacement()]].concat();
+        self.commit(actions, SaveMode::Overwrite, Some(predicate), &transactions).await
+    }
+
+    /// The actions of a replacement, and its predicate.
+    fn replacing(&self, added: Vec<Add>, replaced: Replaced<'_>) -> DeltaResult<(Vec<Action>, String)> {
+        let predicate = fmt_expr_to_sql(&replaced.predicate())?;
         if let Some(stray) = added.iter().find(|file| !replaced.holds(&file.partition_values)) {
             let stray = &stray.partition_values;
             return Err(DeltaTableError::generic(format!("rows of {stray:?} do not replace {predicate}")));
@@ -136,7 +157,7 @@ impl Table {
         let files = self.delta.snapshot()?.log_data();
         let removed = files.iter().filter(|file| replaced.holds(&file.partition_values_map()));
         let removed = removed.map(|file| Action::Remove(file.remove_action(true)));
-        Ok(removed.chain(added.into_iter().map(Action::Add)).collect())
+        Ok((removed.chain(added.into_iter().map(Action::Add)).collect(), predicate))
     }
 
     /// Replaces the rows that `predicate` selects by `rows`, on top of this snapshot. Files that it selects some rows of
@@ -149,7 +170,9 @@ impl Table {
     ) -> Result<(), CommitError> {
         let snapshot = self.delta.snapshot().map_err(failed("writing", &self.path))?;
         let transactions = [transactions, &[self.replacement()]].concat();
+        let properties = properties().map_err(failed("writing", &self.path))?;
         let write = WriteBuilder::new(self.delta.log_store(), Some(snapshot.snapshot().clone()))
+            .with_writer_properties(properties)
             .with_save_mode(SaveMode::Overwrite)
             .with_commit_properties(carrying(&transactions))
             .with_input_batches([rows])
@@ -199,7 +222,7 @@ impl Table {
         i64::try_from(self.version()).unwrap_or(i64::MAX).saturating_add(1)
     }
 
-    pub(super) fn partition_columns(&self) -> Vec<String> {
+    pub(crate) fn partition_columns(&self) -> Vec<String> {
         let state = self.delta.snapshot();
         state.map(|state| state.metadata().partition_columns().to_vec()).unwrap_or_default()
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, AsArray, Int64Array, StringArray};
+use datafusion::arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, StringArray, new_null_array};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 
@@ -24,8 +24,8 @@ fn rows(rows: &[(Option<&str>, i64)]) -> RecordBatch {
         Arc::new(rows.iter().map(|(day, _)| *day).collect::<StringArray>()),
         Arc::new(rows.iter().map(|(_, ordinal)| *ordinal).collect::<Int64Array>()),
     ];
-    let schema = Schema::new(schema().fields()[..2].to_vec());
-    RecordBatch::try_new(Arc::new(schema), columns).unwrap()
+    let columns = [columns, vec![new_null_array(&DataType::Utf8, rows.len())]].concat();
+    RecordBatch::try_new(schema(), columns).unwrap()
 }
 
 struct Days {
@@ -62,8 +62,14 @@ impl Days {
         self.table.partitions(0).unwrap().into_values().map(|files| files.count).collect()
     }
 
+    /// Rows that are held and rows that are not come to the same.
     async fn replace(&mut self, by: &RecordBatch, replaced: Replaced<'_>) -> Result<(), CommitError> {
-        self.table.replace(session::context().read_batch(by.clone()).unwrap(), replaced, &[]).await
+        self.table.replace(by.clone(), replaced, &[]).await?;
+        let held = self.shown().await;
+        let streamed = session::context().read_batch(by.clone()).unwrap();
+        self.table.replace_streamed(streamed, replaced, &[]).await?;
+        assert_eq!(self.shown().await, held);
+        Ok(())
     }
 }
 
@@ -108,7 +114,7 @@ async fn whole_days_are_replaced_and_no_others() {
     // None is some days, too.
     let version = days.table.version();
     days.replace(&rows(&[]), Replaced::Days(&BTreeSet::new())).await.unwrap();
-    assert_eq!((days.shown().await, days.table.version()), (expected, version + 1));
+    assert_eq!((days.shown().await, days.table.version()), (expected, version + 2));
 
     let nowhere = Partition::from([("dt".to_owned(), None)]);
     days.replace(&rows(&[]), Replaced::One(&nowhere)).await.unwrap();
@@ -125,13 +131,23 @@ async fn rows_that_do_not_belong_are_refused() {
     let stray = days.replace(&rows(&[(Some("2026-01-02"), 2)]), Replaced::Days(&one)).await.unwrap_err();
     assert!(stray.to_string().contains("do not replace dt IN ('2026-01-01')"), "{stray}");
 
-    let field = Field::new("other", DataType::Int64, true);
-    let other = RecordBatch::try_new(
-        Arc::new(Schema::new(vec![field])),
-        vec![Arc::new(Int64Array::from(vec![1])) as ArrayRef],
-    );
-    let unknown = days.table.append(other.unwrap(), &[]).await.unwrap_err();
-    assert!(unknown.to_string().contains("a column other, the table has not"), "{unknown}");
+    let good = rows(&[(Some("2026-01-01"), 2)]);
+    let column: ArrayRef = Arc::new(Float64Array::from(vec![20.7]));
+    let with = |at: usize, name: &str, column: &ArrayRef| {
+        let mut columns: Vec<(String, ArrayRef)> =
+            schema().fields().iter().map(|field| field.name().clone()).zip(good.columns().to_vec()).collect();
+        columns.splice(at..=at, [(name.to_owned(), Arc::clone(column))]);
+        RecordBatch::try_from_iter(columns).unwrap()
+    };
+    let fewer = good.project(&[0, 1]).unwrap();
+    for (rows, problem) in [
+        (with(2, "other", &column), "the rows have a column other, the table has not"),
+        (with(1, "ordinal", &column), "the column ordinal is Int64 in the table and Float64 now"),
+        (fewer, "the table has a column note, the rows have not"),
+    ] {
+        let refused = days.table.append(rows, &[]).await.unwrap_err().to_string();
+        assert!(refused.contains(problem), "{refused}");
+    }
     assert_eq!(days.shown().await.into_values().collect::<Vec<_>>(), [vec![1]]);
 }
 
@@ -142,8 +158,7 @@ async fn of_two_writers_on_one_snapshot_a_replacement_yields_and_added_rows_do_n
     days.table.append(rows(&[(day, 1)]), &[]).await.unwrap();
     let mut other = days.table.clone();
     days.replace(&rows(&[(day, 2)]), Replaced::All).await.unwrap();
-    let late = session::context().read_batch(rows(&[(day, 3)])).unwrap();
-    let late = other.replace(late, Replaced::All, &[]).await.unwrap_err();
+    let late = other.replace(rows(&[(day, 3)]), Replaced::All, &[]).await.unwrap_err();
     assert!(matches!(late, CommitError::Conflict { .. }), "{late}");
 
     other.refresh().await.unwrap();
