@@ -13,6 +13,11 @@ from shared.broker import free_port, make_certificates, mosquitto, settings
 MORE = """
 persistence false
 max_keepalive 1200
+log_type error
+log_type warning
+log_type notice
+log_type information
+log_type subscribe
 """
 
 ACL = """
@@ -39,6 +44,11 @@ class Broker:
             raise AssertionError(f"Mosquitto ended: {self.part.tail()}")
         with socket.socket() as client:
             return client.connect_ex(("127.0.0.1", self.plain_port)) == 0
+
+    def filters(self, client):
+        """What the client has subscribed to, as the log says: `<time>: <client> <QoS> <filter>`."""
+        words = (line.split(maxsplit=3) for line in self.part.log.read_text(errors="replace").splitlines())
+        return {line[3] for line in words if len(line) == 4 and line[1] == client and line[2].isdigit()}
 
     def stop(self):
         self.part.stop()

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use datafusion::arrow::array::UInt32Array;
+use datafusion::arrow::array::{Array, ArrayRef, UInt32Array};
 use datafusion::arrow::compute::take_record_batch;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::arrow::error::ArrowError;
@@ -50,7 +50,8 @@ pub(crate) fn rows_of(rows: DataFrame) -> Result<Arc<dyn TableProvider>, DataFus
 /// is a slice of.
 fn cut(batch: RecordBatch) -> Vec<Result<RecordBatch, ArrowError>> {
     let rows = u32::try_from(batch.num_rows()).unwrap_or(u32::MAX);
-    let row_bytes = batch.get_array_memory_size() / batch.num_rows().max(1);
+    let bytes = |column: &ArrayRef| column.to_data().get_slice_memory_size().unwrap_or_default();
+    let row_bytes = batch.columns().iter().map(bytes).sum::<usize>() / batch.num_rows().max(1);
     let step = (PIECE_BYTES / row_bytes.max(1)).clamp(1, PIECE_ROWS);
     let piece = |first: u32| {
         let last = rows.min(first.saturating_add(u32::try_from(step).unwrap_or(u32::MAX)));
