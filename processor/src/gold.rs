@@ -162,11 +162,12 @@ async fn refresh_one(
         return Ok(None);
     }
     let days = match (query.window, shows) {
-        // A query that was over all before: its table has no days to replace.
-        (Window::Day, Some(_)) if known.as_ref().is_none_or(|table| table.partition_columns() != ["dt"]) => {
-            None
+        // The table of a query that was over all before has no days to replace.
+        (Window::Day, Some(shows))
+            if known.as_ref().is_some_and(|table| table.partition_columns() == ["dt"]) =>
+        {
+            silver.dts_changed_since(shows).await?
         }
-        (Window::Day, Some(shows)) => silver.dts_changed_since(shows).await?,
         _ => None,
     };
     let one_by_one = match (query.window, &days) {

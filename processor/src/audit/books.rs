@@ -47,32 +47,16 @@ impl Books {
             "SELECT bronze_key, batches FROM ledger UNION ALL SELECT bronze_key, batches FROM set_aside";
         let ledger = session.sql(batches).await?.into_view();
         let discarded = registered(&session, lake, "discard", discard::PATH, &discard::schema()).await?;
-        let (session_of, rows) = (session.clone(), Arc::clone(&ledger));
-        session.register_table(
-            "batches",
-            stream::table(rows::batch_schema(), move || {
-                rewritten(&session_of, &rows, &["bronze_key", "batches"], rows::batch_rows)
-            })?,
-        )?;
-        let (session_of, rows) = (session.clone(), ledger);
-        session.register_table(
-            "drops",
-            stream::table(rows::drop_schema(), move || {
-                rewritten(&session_of, &rows, &["bronze_key", "batches"], rows::drop_rows)
-            })?,
-        )?;
-        let (session_of, rows) = (session.clone(), discarded);
-        session.register_table(
-            "discarded",
-            stream::table(rows::reading_schema(), move || {
-                rewritten(
-                    &session_of,
-                    &rows,
-                    &["dataset", "bronze_key", "rule", "record"],
-                    rows::reading_rows,
-                )
-            })?,
-        )?;
+        let as_rows = |name: &str, schema, table: &Arc<dyn TableProvider>, columns, rewrite| {
+            let (within, table) = (session.clone(), Arc::clone(table));
+            let rows = stream::table(schema, move || rewritten(&within, &table, columns, rewrite))?;
+            session.register_table(name, rows)
+        };
+        let batches: &[&str] = &["bronze_key", "batches"];
+        as_rows("batches", rows::batch_schema(), &ledger, batches, rows::batch_rows)?;
+        as_rows("drops", rows::drop_schema(), &ledger, batches, rows::drop_rows)?;
+        let records: &[&str] = &["dataset", "bronze_key", "rule", "record"];
+        as_rows("discarded", rows::reading_schema(), &discarded, records, rows::reading_rows)?;
         let names: Vec<String> = contracts.iter().map(|contract| contract.dataset.clone()).collect();
         let from = lake.clone();
         session.register_table(

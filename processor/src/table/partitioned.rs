@@ -94,8 +94,7 @@ impl Partitioned {
             return Ok(());
         }
         let batch = fitted(batch, &self.schema)?;
-        let columns: Vec<_> =
-            self.columns.iter().filter_map(|name| batch.column_by_name(name)).map(Arc::clone).collect();
+        let columns = columns_of(&batch, &self.columns);
         let ranges = match columns.is_empty() {
             true => iter::once(0..batch.num_rows()).collect(),
             false => partition(&columns)?.ranges(),
@@ -176,10 +175,13 @@ fn keeps(from: &DataType, to: &DataType) -> bool {
     }
 }
 
+fn columns_of(rows: &RecordBatch, names: &[String]) -> Vec<ArrayRef> {
+    names.iter().filter_map(|name| rows.column_by_name(name)).map(Arc::clone).collect()
+}
+
 /// The rows sorted by these columns, and as they were where these are the same.
 pub(super) fn sorted_by(rows: &RecordBatch, columns: &[String]) -> Result<RecordBatch, ArrowError> {
-    let columns: Vec<_> =
-        columns.iter().filter_map(|name| rows.column_by_name(name)).map(Arc::clone).collect();
+    let columns = columns_of(rows, columns);
     if columns.is_empty() || partition(&columns)?.len() <= 1 {
         return Ok(rows.clone());
     }
