@@ -19,6 +19,7 @@ mod iot;
 pub mod operator;
 #[cfg(feature = "aws")]
 pub mod policy;
+pub mod secret;
 pub mod settings;
 
 use std::fmt;

@@ -51,12 +51,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 pub use append::{AppendError, Condemned};
-pub use classes::{Class, Classes, Place};
+pub use classes::{Classes, Place};
 pub use recover::Recovered;
 pub use segment::{FRAME_BYTES_MAX, Position};
 pub use state::SpoolState;
 pub use take::Spooled;
-pub use turn::ORDINARY_SHARE_PERCENT;
+pub use turn::{Class, ORDINARY_SHARE_PERCENT};
 pub(crate) use version::FORMAT;
 
 use directory::{Directory, Files};

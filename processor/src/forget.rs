@@ -12,7 +12,7 @@
 
 mod books;
 mod frames;
-pub(crate) mod object;
+mod object;
 mod plan;
 pub mod receipt;
 mod traces;

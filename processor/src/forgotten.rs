@@ -21,7 +21,7 @@ use crate::bronze::Format;
 use crate::column::{text, utc};
 use crate::contract::{Column, Contract, LogicalType, Redact};
 use crate::decode::{Fault, Field};
-use crate::forget::object;
+use crate::erased::is_erased;
 use crate::lake::Lake;
 use crate::pseudonym::PseudonymKey;
 use crate::session;
@@ -212,7 +212,7 @@ impl Recall<'_> {
     ) -> bool {
         let fields = row.as_ref().ok();
         let device = self.device.and_then(|device| fields.map(|fields| &fields[device]));
-        object::is_erased(format, bytes, device)
+        is_erased(format, bytes, device)
             || fields.is_some_and(|fields| {
                 self.columns.iter_mut().any(|column| column.holds(&fields[column.place]))
             })

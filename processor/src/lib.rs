@@ -36,6 +36,7 @@ pub mod dataset_check;
 pub mod decode;
 pub mod discard;
 pub mod emf;
+mod erased;
 pub mod examine;
 pub mod fingerprint;
 pub mod forget;

@@ -12,7 +12,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::connection::{AskError, Connection, Endpoint};
-use super::folder::{Certificate, Generation, Secret};
+use super::folder::{Certificate, Generation};
+use super::secret::Secret;
 use super::{ProvisionError, Step, csr};
 use crate::uplink::tls::TlsPaths;
 

@@ -3,7 +3,7 @@
 use rcgen::{CertificateParams, DnType, KeyPair};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 
-use super::folder::Secret;
+use super::secret::Secret;
 use super::{ProvisionError, Step};
 
 /// A new private key, in PEM.

@@ -16,18 +16,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::csr;
+use super::secret::Secret;
 use super::{ProvisionError, Step};
-
-/// A text that no message shows.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(pub String);
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str("(secret)")
-    }
-}
 
 /// A certificate as AWS IoT gave it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

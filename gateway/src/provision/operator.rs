@@ -8,8 +8,9 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::folder::{Certificate, Generation, Secret};
+use super::folder::{Certificate, Generation};
 use super::iot::{Call, CallError, Iot};
+use super::secret::Secret;
 use super::{ProvisionError, Step, csr, policy};
 
 /// What is to be made is there already.

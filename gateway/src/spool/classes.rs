@@ -20,7 +20,7 @@ use std::time::Instant;
 use super::append::{AppendError, Beside, Condemned};
 use super::segment::{self, Position};
 use super::take::Spooled;
-use super::turn::Turn;
+use super::turn::{Class, Turn};
 use super::{Recovered, Spool, SpoolConfig, SpoolError, SpoolState};
 
 /// The directory of priority frames in the spool's.
@@ -28,20 +28,6 @@ pub const DIR: &str = "priority";
 
 /// The cap is at least this many segments: two are written to and two more are in flight.
 const SEGMENTS_MIN: u64 = 8;
-
-/// How a frame is treated at the cap and in the order of sending.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Class {
-    /// Sent first, given up last.
-    Priority,
-    /// Everything else.
-    Ordinary,
-}
-
-impl Class {
-    /// Both, the one to be sent first in front.
-    pub const BOTH: [Self; 2] = [Self::Priority, Self::Ordinary];
-}
 
 /// Where a frame lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

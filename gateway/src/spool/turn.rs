@@ -5,7 +5,6 @@
 //! priority frame adds to it, and when it is worth the longest frame, one ordinary frame goes. What one
 //! class does not use the other takes.
 
-use super::classes::Class;
 use super::segment::FRAME_BYTES_MAX;
 
 /// Part of the bytes sent that ordinary frames get while priority frames wait too, in percent. One of them
@@ -17,6 +16,20 @@ const CREDIT_WANTED: u64 = FRAME_BYTES_MAX as u64 * (100 - ORDINARY_SHARE_PERCEN
 
 /// What the longest priority frame brings is kept, and no more, so that no burst goes ahead.
 const CREDIT_MAX: u64 = CREDIT_WANTED + FRAME_BYTES_MAX as u64 * ORDINARY_SHARE_PERCENT;
+
+/// How a frame is treated at the cap and in the order of sending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Class {
+    /// Sent first, given up last.
+    Priority,
+    /// Everything else.
+    Ordinary,
+}
+
+impl Class {
+    /// Both, the one to be sent first in front.
+    pub const BOTH: [Self; 2] = [Self::Priority, Self::Ordinary];
+}
 
 /// The account of shares.
 #[derive(Default)]

@@ -93,6 +93,7 @@ impl Client {
                 Err(source) => CallError::NoAnswer {
                     action: action.clone(),
                     resource: call.resource.to_owned(),
+                    tries,
                     source: source.without_url(),
                 },
             };

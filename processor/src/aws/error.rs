@@ -2,8 +2,6 @@
 
 use serde_json::Value;
 
-use super::client::TRIES_MAX;
-
 /// The environment does not say how to reach AWS; nothing was called.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
@@ -100,12 +98,14 @@ pub enum CallError {
         message: String,
     },
     /// Nobody answers.
-    #[error("{action} on {resource}: no answer after {TRIES_MAX} tries: {source}")]
+    #[error("{action} on {resource}: no answer after {tries} tries: {source}")]
     NoAnswer {
         /// The IAM action.
         action: String,
         /// The resource, as an ARN.
         resource: String,
+        /// How often it was asked.
+        tries: u32,
         /// The last try's failure.
         source: reqwest::Error,
     },

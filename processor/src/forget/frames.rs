@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ingot_agent::{Batch, Decoder, Drop, Frame, Quality, Reading};
 
-use super::object::ERASED_DEVICE;
+use crate::bronze::Format;
 use crate::contract::Contract;
-use crate::decode::{Field, Part, Taken};
+use crate::decode::{Part, Taken};
+use crate::erased::{ERASED_DEVICE, is_erased};
 
 /// As many as are decoded, and one for nobody.
 const SERIES_MAX: usize = 1_025;
@@ -40,9 +41,8 @@ pub(super) fn without(
         if span.offset != at {
             (first, at) = (span.ordinal, span.offset);
         }
-        let is_erased =
-            row.is_ok_and(|fields| device.is_some_and(|device| fields[device] == Field::Text(ERASED_DEVICE)));
-        if places.contains(&span.ordinal) && !is_erased {
+        let device = device.and_then(|device| row.ok().map(|fields| &fields[device]));
+        if places.contains(&span.ordinal) && !is_erased(Format::Frames, &[], device) {
             let frame = touched.entry(span.offset).or_insert((span.len, BTreeSet::new()));
             frame.1.extend(usize::try_from(span.ordinal - first));
         }

@@ -2,7 +2,7 @@
 //!
 //! Pure: bytes in, bytes out. A row of text is overwritten, so every other row keeps its place and its bytes. A
 //! reading's frame is encoded anew with a reading of nobody in its place. So rows keep their numbers, batches
-//! their sizes, and whatever refers to them stays right. What is gone is known by [`is_erased`].
+//! their sizes, and whatever refers to them stays right. [`crate::erased`] says how such a place looks.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -14,31 +14,15 @@ use flate2::write::GzEncoder;
 use super::frames;
 use crate::bronze::{BronzeKey, Format, Packing};
 use crate::contract::Contract;
-use crate::decode::{Field, Part, Parts, Taken};
+use crate::decode::{Part, Parts, Taken};
+use crate::erased::{ERASED, is_erased};
 use crate::examine::WHOLE;
 use crate::forgotten::value;
 
-/// What stands where text was: DEL, with which a hole in paper tape was overpunched. No row that can be read has it first.
-const ERASED: u8 = 0x7f;
-/// The device of the readings that stand where others were; it is nobody's.
-pub(super) const ERASED_DEVICE: &str = "ingot.forgotten";
 /// The checksum and the length at the end of a gzip stream (RFC 1952).
 const GZ_TRAILER_BYTES: usize = 8;
 /// The checksum at the end of a zstd frame (RFC 8878).
 const ZST_TRAILER_BYTES: usize = 4;
-
-/// Whether a row was erased: its bytes say so, or the device in a frame.
-pub(crate) fn is_erased(format: Format, bytes: &[u8], device: Option<&Field<'_>>) -> bool {
-    match format {
-        Format::Frames => device == Some(&Field::Text(ERASED_DEVICE)),
-        Format::Ndjson => bytes.first() == Some(&ERASED) && bytes.iter().all(|byte| *byte == ERASED),
-        // As many fields as before: it may be the header's place.
-        Format::Csv => {
-            let rest = &bytes[bytes.iter().take_while(|byte| **byte == b',').count()..];
-            !rest.is_empty() && rest.iter().all(|byte| *byte == ERASED)
-        }
-    }
-}
 
 /// What an object has of a subject.
 #[derive(Debug, Default, PartialEq, Eq)]
