@@ -4,7 +4,7 @@ pub(crate) mod stream;
 
 use std::sync::{Arc, LazyLock};
 
-use datafusion::config::ConfigOptions;
+use datafusion::config::{ConfigOptions, SpillCompression};
 use datafusion::error::DataFusionError;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
@@ -74,6 +74,8 @@ fn speak(options: &mut ConfigOptions) {
 fn bound(memory: &Memory, options: &mut ConfigOptions) -> Result<(), DataFusionError> {
     // A sort-merge join can go to disk, a hash join cannot.
     options.optimizer.prefer_hash_join = false;
+    // A function has 2 GB of disk.
+    options.execution.spill_compression = SpillCompression::Zstd;
     options.execution.sort_spill_reservation_bytes = memory.merge_bytes;
     options.set("datafusion.execution.target_partitions", &memory.partitions.to_string())?;
     options.set("datafusion.execution.batch_size", &memory.rows.to_string())
