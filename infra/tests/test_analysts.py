@@ -32,12 +32,26 @@ def test_analysts_see_every_table_and_no_personal_column(stack):
     assert wanted["silver_orders"] == ["customer_email", "phone"]
     granted = {}
     for of in stack.of_type("AWS::LakeFormation::PrincipalPermissions").values():
-        if table := of["Resource"].get("TableWithColumns"):
-            assert of["Permissions"] == ["SELECT"] and of["PermissionsWithGrantOption"] == []
+        resource = of["Resource"]
+        if of["Principal"]["DataLakePrincipalIdentifier"] != stack.values["AnalystRoleArn"] or "Database" in resource:
+            continue
+        assert of["Permissions"] == ["SELECT"] and of["PermissionsWithGrantOption"] == []
+        if table := resource.get("TableWithColumns"):
             granted[table["Name"]] = table["ColumnWildcard"]["ExcludedColumnNames"]
+        else:
+            # Of a view, a table without columns of its own, all is granted.
+            assert not re.match("silver_|gold_", resource["Table"]["Name"])
+            granted[resource["Table"]["Name"]] = []
     assert granted == wanted
     without = Stack(template(), AnalystRoleArn="")
     assert not [of for of in without.resources.values() if "LakeFormation" in of["Type"]]
+
+
+def test_lake_formation_has_the_tables_and_not_the_results(stack):
+    registered = {of["ResourceArn"] for of in stack.of_type("AWS::LakeFormation::Resource").values()}
+    assert registered == {f"arn:aws:s3:::lake/{tier}" for tier in ["silver", "gold", "discard", "ledger", "checks"]}
+    named = [of["Resource"]["DataLocation"] for of in stack.of_type("AWS::LakeFormation::PrincipalPermissions").values() if "DataLocation" in of["Resource"]]
+    assert {of["ResourceArn"] for of in named} == registered
 
 
 def test_a_query_has_a_limit_and_its_results_go(stack):

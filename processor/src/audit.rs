@@ -61,6 +61,8 @@ pub struct Balance {
     pub unprocessed_objects: u64,
     /// Some of them, by key.
     pub unprocessed: Vec<String>,
+    /// Objects in the folder of a dataset whose names end as no format's: they are never processed.
+    pub misnamed_objects: u64,
     /// Objects of the ledger that bronze has no more because their contract keeps them no longer.
     pub expired_objects: u64,
     /// Objects in bronze that a check has set aside.

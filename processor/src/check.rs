@@ -2,7 +2,8 @@
 //!
 //! A predicate reads the row's columns by name (or as `rows.<column>`, where a reference has a column
 //! of that name too) and a reference's as `<reference>.<column>`; they are NULL where the row's value
-//! is not in the list. TRUE marks a bad row; NULL does not. `now()` is the time that the caller gives,
+//! is not in the list. TRUE marks a bad row; NULL does not; a row for which it cannot be computed (a cast of text that is
+//! no number, a division by zero) is bad, and costs itself alone. `now()` is the time that the caller gives,
 //! so that the same object gets the same verdict on any clock. A predicate sees one row: aggregates,
 //! windows, subqueries and volatile functions are refused when the checker is made.
 
@@ -50,7 +51,7 @@ pub enum CheckError {
         /// What is wrong.
         problem: String,
     },
-    /// The predicate was planned, and failed on this batch.
+    /// The predicate was planned, and fails without any row.
     #[error("contract {dataset}, check {check}, over {rows} rows: {problem}")]
     Evaluate {
         /// The contract.
@@ -151,17 +152,9 @@ impl Checker {
         let joined = self.join(rows).map_err(|error| failed(0, error.to_string()))?;
         let mut verdicts = Vec::with_capacity(self.predicates.len());
         for (check, predicate) in self.predicates.iter().enumerate() {
-            let verdict = self
-                .ready(predicate, now_ms)
-                .and_then(|predicate| predicate.evaluate(&joined))
-                .and_then(|value| value.into_array(joined.num_rows()))
-                .map_err(|error| failed(check, error.strip_backtrace()))?;
-            let verdict = verdict.as_boolean();
-            verdicts.push(if verdict.null_count() > 0 {
-                prep_null_mask_filter(verdict)
-            } else {
-                verdict.clone()
-            });
+            let predicate = self.ready(predicate, now_ms);
+            let verdict = predicate.and_then(|predicate| bad_rows(predicate.as_ref(), &joined));
+            verdicts.push(verdict.map_err(|error| failed(check, error.strip_backtrace()))?);
         }
         Ok(Verdicts(verdicts))
     }
@@ -183,6 +176,24 @@ impl Checker {
         match predicate {
             Predicate::Planned(predicate) => Ok(Arc::clone(predicate)),
             Predicate::Timed(predicate) => physical(predicate.clone(), &self.planned, Some(now_ms)),
+        }
+    }
+}
+
+/// The rows for which the predicate holds, and those for which it cannot be computed: text that is no number, a division
+/// by zero. They are looked for by halves. What the engine says of them is left out, as it may hold their values.
+fn bad_rows(predicate: &dyn PhysicalExpr, rows: &RecordBatch) -> Result<BooleanArray, DataFusionError> {
+    let count = rows.num_rows();
+    match predicate.evaluate(rows).and_then(|value| value.into_array(count)) {
+        Ok(verdict) if verdict.null_count() > 0 => Ok(prep_null_mask_filter(verdict.as_boolean())),
+        Ok(verdict) => Ok(verdict.as_boolean().clone()),
+        Err(error) if count == 0 => Err(error),
+        Err(_) if count == 1 => Ok(BooleanArray::from(vec![true])),
+        Err(_) => {
+            let half = count / 2;
+            let first = bad_rows(predicate, &rows.slice(0, half))?;
+            let second = bad_rows(predicate, &rows.slice(half, count - half))?;
+            Ok(first.iter().chain(second.iter()).collect())
         }
     }
 }
@@ -306,6 +317,23 @@ mod tests {
         let future = |now_ms| checker.verdicts(&rows, now_ms).unwrap().0[place].value(0);
         assert!(!future(noon_ms - 300_000));
         assert!(future(noon_ms - 300_001));
+    }
+
+    #[test]
+    fn a_row_for_which_a_check_cannot_be_computed_is_bad_alone() {
+        let contract =
+            Contract::parse(&READINGS.replace("value IS NULL", "CAST(device AS BIGINT) / boot > 5")).unwrap();
+        let checker = Checker::new(&contract).unwrap();
+        let mut rows = Conformer::new(&contract);
+        for (device, boot) in [("12", 1), ("ann@example.org", 1), ("3", 1), ("7", 0), ("4", 2)] {
+            let [device, channel] = [device, "temperature"].map(Field::Text);
+            let [boot, seq, at] = [boot, 0, 0].map(Field::Integer);
+            rows.push(&[device, boot, seq, channel, at, Field::Number(1.0), Field::Missing]);
+        }
+        let verdicts = checker.verdicts(&rows.finish().unwrap().rows, 0).unwrap();
+        let place = contract.checks.iter().position(|check| check.id == "missing_value").unwrap();
+        let bad: Vec<bool> = verdicts.0[place].values().iter().collect();
+        assert_eq!(bad, [true, true, false, true, false]);
     }
 
     #[test]

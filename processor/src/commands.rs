@@ -15,7 +15,7 @@ pub mod redrive;
 pub mod trace;
 pub mod upkeep;
 
-use std::io::{IsTerminal, Write, stdout};
+use std::io::{ErrorKind, IsTerminal, Write, stdout};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -57,6 +57,11 @@ pub fn start_log(cli: &Cli) {
 
 /// Says what failed and what lies under it.
 pub fn failed(error: &anyhow::Error) -> ExitCode {
+    let gone = |cause: &std::io::Error| cause.kind() == ErrorKind::BrokenPipe;
+    if error.chain().filter_map(|cause| cause.downcast_ref()).any(gone) {
+        // Who read the output has seen enough, as `head` does.
+        return ExitCode::SUCCESS;
+    }
     eprintln!("error: {}", in_words(error));
     let lake = error.downcast_ref::<LakeError>();
     let is_usage =
@@ -145,7 +150,7 @@ pub async fn query(cli: &Cli, query: &Query) -> Result<ExitCode> {
     asking.finish_and_clear();
     let rows = rows?;
     match cli.format {
-        Format::Text => println!("{}", pretty_format_batches(&rows)?),
+        Format::Text => writeln!(stdout().lock(), "{}", pretty_format_batches(&rows)?)?,
         Format::Json => {
             let mut json = LineDelimitedWriter::new(stdout().lock());
             json.write_batches(&rows.iter().collect::<Vec<_>>())?;
@@ -234,7 +239,10 @@ fn run_text(report: &RunReport) -> String {
     }
     text += &checks::text(&report.checks);
     if report.skipped > 0 {
-        text += &format!("\n  skipped {} objects that no contract speaks for", report.skipped);
+        text += &format!("\n  skipped {} objects, for instance", report.skipped);
+    }
+    for reason in report.skipped_keys.values() {
+        text += &format!("\n    {reason}");
     }
     for (key, reason) in &report.quarantined {
         text += &format!("\n  set aside: {key}: {reason}");

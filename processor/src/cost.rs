@@ -24,9 +24,8 @@ const PUTS_AND_LISTS_PER_INVOCATION: f64 = 24.0;
 /// Objects and parts of them that an invocation reads beside bronze: logs, checkpoints, and files where keys may be.
 const GETS_PER_INVOCATION: f64 = 131.0;
 
-/// Seconds between a sealed frame and silver that no setting changes: fsync, MQTT, the queue's window of a
-/// minute, the function.
-pub const ROAD_S: f64 = 65.0;
+/// Seconds between a sealed frame and silver beside the queue's window: fsync, MQTT, the function.
+const FRAME_TO_SILVER_S: f64 = 5.0;
 
 /// Longest frame that AWS IoT Core takes, with room for its topic.
 pub const FRAME_BYTES_MAX: f64 = 120_000.0;
@@ -38,14 +37,31 @@ const BILLION: f64 = 1e9;
 pub struct Settings {
     /// Readings a second of one gateway.
     pub readings_per_s: f64,
+    /// Gateways whose objects wait in the same queue.
+    pub gateways: f64,
+    /// Seconds for which the queue gathers objects, `BatchWindowSeconds` of the stack.
+    pub window_s: f64,
+    /// Objects that one invocation takes at most, `BatchSize` of the stack.
+    pub batch_size: f64,
     /// Whether topics carry the Basic Ingest prefix, which takes the price of messaging away.
     pub basic_ingest: bool,
-    /// Bronze objects that one invocation of the function promotes.
-    pub objects_per_invocation: f64,
     /// The function's memory in GB (1.77 GB is one CPU).
     pub lambda_gb: f64,
     /// Rows that it takes from bronze to silver in a second.
     pub rows_per_s: f64,
+}
+
+impl Settings {
+    /// Bronze objects that one invocation promotes: what comes in a window.
+    pub fn objects_per_invocation(&self, usage: &Usage) -> f64 {
+        let objects_per_s = self.gateways * self.readings_per_s * usage.objects / usage.readings;
+        (objects_per_s * self.window_s).min(self.batch_size).max(1.0)
+    }
+
+    /// Seconds from a sealed frame to silver.
+    pub fn road_s(&self) -> f64 {
+        self.window_s + FRAME_TO_SILVER_S
+    }
 }
 
 /// The bill for a billion readings, in US dollars.
@@ -73,7 +89,7 @@ pub fn per_billion(usage: &Usage, settings: &Settings) -> Bill {
     let scale = BILLION / usage.readings;
     let (messages, objects) = (usage.messages * scale, usage.objects * scale);
     let metered = messages * (usage.bytes_per_message() / METERED_BYTES).ceil();
-    let invocations = objects / settings.objects_per_invocation;
+    let invocations = objects / settings.objects_per_invocation(usage);
     let function_gb_s = BILLION / settings.rows_per_s * settings.lambda_gb;
     let gigabytes = (usage.bronze_bytes + usage.table_bytes) * scale / 1e9;
     let minutes = if usage.messages > 0.0 { BILLION / settings.readings_per_s / 60.0 } else { 0.0 };
@@ -121,7 +137,7 @@ pub struct Advice {
 
 /// The cheapest batches of one gateway that keep to the budget; `None` if the road alone takes longer.
 pub fn advise(usage: &Usage, settings: &Settings, latency_s: f64) -> Option<Advice> {
-    let age_s = latency_s - ROAD_S;
+    let age_s = latency_s - settings.road_s();
     if age_s <= 0.0 {
         return None;
     }
@@ -145,8 +161,10 @@ mod tests {
 
     const SETTINGS: Settings = Settings {
         readings_per_s: 1_000.0,
+        gateways: 30.0,
+        window_s: 60.0,
+        batch_size: 500.0,
         basic_ingest: true,
-        objects_per_invocation: 64.0,
         lambda_gb: 1.77,
         rows_per_s: 3e6,
     };
@@ -181,6 +199,20 @@ mod tests {
     }
 
     #[test]
+    fn the_more_gateways_share_a_window_the_less_tables_cost() {
+        // 30 gateways send 2.4 objects a second, one sends 4.8 in a minute.
+        assert!((SETTINGS.objects_per_invocation(&packed()) - 144.0).abs() < 1e-9);
+        let one = Settings { gateways: 1.0, ..SETTINGS };
+        assert!((one.objects_per_invocation(&packed()) - 4.8).abs() < 1e-9);
+        let tables = |settings| usd(&per_billion(&packed(), settings), "S3 PUT and LIST");
+        assert!((tables(&one) / tables(&SETTINGS) - 30.0).abs() < 1e-9);
+        let many = Settings { gateways: 1e6, ..SETTINGS };
+        assert!((many.objects_per_invocation(&packed()) - 500.0).abs() < 1e-9);
+        let idle = Settings { readings_per_s: 0.001, ..one };
+        assert!((idle.objects_per_invocation(&packed()) - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
     fn files_without_a_gateway_pay_nothing_to_iot() {
         let files = Usage { messages: 0.0, ..packed() };
         assert_eq!(usd(&per_billion(&files, &SETTINGS), "IoT"), 0.0);
@@ -188,7 +220,7 @@ mod tests {
 
     #[test]
     fn more_patience_is_never_dearer_and_none_is_told() {
-        assert_eq!(advise(&packed(), &SETTINGS, ROAD_S), None);
+        assert_eq!(advise(&packed(), &SETTINGS, 65.0), None);
         let mut last = f64::INFINITY;
         for latency_s in [66.0, 70.0, 100.0, 365.0, 4_000.0] {
             let Some(advice) = advise(&packed(), &SETTINGS, latency_s) else { unreachable!() };

@@ -1,11 +1,13 @@
 //! Gold: summaries that are recomputed from silver, never patched.
 //!
 //! A gold table remembers, as a transaction in its own commit, which version of silver it shows. What
-//! silver's log says has changed since is computed anew and replaces what was there, in one commit.
+//! silver's log says has changed since is computed anew and replaces what was there, in one commit; so is all of it by
+//! another query under the same name.
 //! Late data, a re-drive and erasure are no special cases. Days are computed one after another: memory holds what one
 //! of them takes, and gold's own rows.
 
 use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use datafusion::arrow::compute::concat_batches;
@@ -23,6 +25,8 @@ use crate::table::{CONFLICTS_MAX, CommitError, Replaced, Table, TableError, afte
 
 /// The transaction that says which version of silver a gold table shows.
 const SHOWS: &str = "ingot/silver-version";
+/// The transaction that says by which query: a hash, in place of a version.
+const QUERY: &str = "ingot/gold-query";
 
 /// A gold table could not be brought up to date; it still shows what it showed.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +37,16 @@ pub enum GoldError {
     /// Silver could not be computed.
     #[error(transparent)]
     Latest(#[from] LatestError),
+    /// The query gives other columns than it did.
+    #[error(
+        "the gold query {name} gives other columns than its table has: {what}. Remove gold/{name}, which is then computed anew, or give the query another name"
+    )]
+    Columns {
+        /// The gold table.
+        name: String,
+        /// The first of them.
+        what: String,
+    },
     /// The contract's query failed.
     #[error("the gold query {name} of {dataset} failed: {source}")]
     Query {
@@ -107,10 +121,9 @@ pub async fn behind(lake: &Lake, contract: &Contract) -> Result<Vec<Behind>, Tab
     };
     for query in &contract.gold {
         let shows = match Table::open(lake, &path(&query.name)).await? {
-            Some(table) => table.transaction(SHOWS).await?,
+            Some(table) => shows(&table, mark(contract, query)).await?,
             None => None,
         };
-        let shows = shows.and_then(|version| u64::try_from(version).ok());
         // A newer version of silver with the same rows (a compaction) leaves gold as right as it was.
         let changed = silver.first_changed_ms(shows).await?;
         behind.extend(changed.map(|since_ms| Behind { name: query.name.clone(), since_ms }));
@@ -154,8 +167,9 @@ async fn refresh_one(
     };
     let path = path(&query.name);
     let known = Table::open(lake, &path).await?;
+    let mark = mark(contract, query);
     let shows = match &known {
-        Some(table) => table.transaction(SHOWS).await?.and_then(|version| u64::try_from(version).ok()),
+        Some(table) => shows(table, mark).await?,
         None => None,
     };
     if shows.is_some_and(|shows| shows >= silver.version()) {
@@ -187,13 +201,31 @@ async fn refresh_one(
     let shows_now = i64::try_from(silver.version()).unwrap_or(i64::MAX);
     let written = rows.num_rows();
     let replaced = days.as_ref().map_or(Replaced::All, Replaced::Days);
-    table.replace(rows, replaced, &[(SHOWS.to_owned(), shows_now)]).await?;
+    let transactions = [(SHOWS.to_owned(), shows_now), (QUERY.to_owned(), mark)];
+    table.replace(rows, replaced, &transactions).await.map_err(|error| match error.other_columns() {
+        Some(what) => GoldError::Columns { name: query.name.clone(), what: what.to_owned() },
+        None => error.into(),
+    })?;
     Ok(Some(Refreshed {
         name: query.name.clone(),
         silver_version: silver.version(),
         days: days.map(|days| days.len()),
         rows: written,
     }))
+}
+
+/// The version of silver that the table shows by this query; `None` where it shows none, or by another one.
+async fn shows(table: &Table, mark: i64) -> Result<Option<u64>, TableError> {
+    let taken = table.transactions([SHOWS, QUERY]).await?;
+    let version = taken.get(SHOWS).filter(|_| taken.get(QUERY) == Some(&mark));
+    Ok(version.and_then(|version| u64::try_from(*version).ok()))
+}
+
+/// Tells a query from any other. Another hash in another version of this program costs a computation, nothing else.
+fn mark(contract: &Contract, query: &GoldQuery) -> i64 {
+    let mut hasher = DefaultHasher::new();
+    (&contract.dataset, &query.sql, query.window == Window::Day).hash(&mut hasher);
+    hasher.finish().cast_signed()
 }
 
 /// Every day that silver has rows of.

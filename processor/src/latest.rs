@@ -85,7 +85,7 @@ pub async fn refresh(lake: &Lake, contract: &Contract) -> Result<Days, LatestErr
 async fn refresh_once(lake: &Lake, contract: &Contract, versions: &Table) -> Result<Days, LatestError> {
     let failed = failure(contract);
     let path = silver::path(&contract.dataset);
-    let mut table = Table::open_or_create(lake, &path, &silver::schema(contract), &["dt"]).await?;
+    let mut table = Table::open_widened(lake, &path, &silver::schema(contract), &["dt"]).await?;
     let shows = shows(&table).await?;
     if shows.is_some_and(|shows| shows >= versions.version()) {
         return Ok(None);

@@ -10,6 +10,7 @@
 mod scan;
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, new_null_array};
@@ -36,6 +37,12 @@ const SCANNED_BYTES_MAX: usize = 2 * RECORD_BYTES_MAX;
 /// Longest e-mail address, in bytes (RFC 5321): what is given up before a cut, since it may split one.
 const ADDRESS_BYTES_MAX: usize = 320;
 
+/// Digits from which on a number in a column of numbers is scanned: below, too many are what they should be.
+const NUMBER_DIGITS_MIN: usize = 9;
+
+/// Milliseconds since 1970-01-01 UTC that are times to be met: of the years 2000 to 2099.
+const TIMES_MS: Range<i64> = 946_684_800_000..4_102_444_800_000;
+
 const CUT: &str = " [cut]";
 
 /// A contract's redaction.
@@ -52,7 +59,7 @@ struct RedactedColumn {
     redact: Redact,
     key: bool,
     pattern: Option<Regex>,
-    text: bool,
+    kind: LogicalType,
 }
 
 impl Redactor {
@@ -66,7 +73,7 @@ impl Redactor {
                 redact: column.redact,
                 key: contract.key.contains(&column.name),
                 pattern: column.pattern.clone(),
-                text: column.logical_type == LogicalType::String,
+                kind: column.logical_type,
             })
             .collect();
         let hidden: Vec<&str> = columns.iter().filter(|c| c.hidden()).map(|c| c.name.as_str()).collect();
@@ -160,7 +167,7 @@ impl Redactor {
                 let text = serde_json::from_str::<String>(value);
                 Cow::Owned(quoted(&self.pseudonym(text.as_deref().unwrap_or(value))))
             }
-            Some(column) if !column.text && is_number(value) => Cow::Borrowed(value),
+            Some(column) if column.is_own_number(value) => Cow::Borrowed(value),
             Some(column) if column.is_key(value) => scanned(value, scan_emails),
             _ => scanned(value, scan),
         }
@@ -178,11 +185,25 @@ impl RedactedColumn {
         matches!(self.redact, Redact::Mask | Redact::Drop | Redact::Pseudonym)
     }
 
+    /// Whether the JSON value is a number that belongs into this column: a key, a time, or too short or too broken to be
+    /// of a card or a telephone.
+    fn is_own_number(&self, value: &str) -> bool {
+        if self.kind == LogicalType::String || !is_number(value) {
+            return false;
+        }
+        let digits = value.trim_start_matches('-');
+        let is_whole = digits.bytes().all(|byte| byte.is_ascii_digit());
+        let is_time = || {
+            self.kind == LogicalType::Timestamp && value.parse().is_ok_and(|ms: i64| TIMES_MS.contains(&ms))
+        };
+        self.key || !is_whole || digits.len() < NUMBER_DIGITS_MIN || is_time()
+    }
+
     /// Whether the JSON value can be a key here.
     fn is_key(&self, value: &str) -> bool {
         let text = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
         self.key
-            && self.text
+            && self.kind == LogicalType::String
             && text.is_some_and(|text| self.pattern.as_ref().is_none_or(|pattern| pattern.is_match(text)))
     }
 }
@@ -311,6 +332,24 @@ mod tests {
             record,
             r#"{"order_id":"ORD-00012345","amount":1234567.80,"phone":"[REDACTED]","customer_email":null,"x":{"id":"550e8400-e29b-41d4-a716-446655440000","tel":"[PHONE]"},"big":"[PHONE]"}"#
         );
+    }
+
+    #[test]
+    fn a_number_that_is_no_number_of_its_column_is_scanned() {
+        for (record, kept) in [
+            (r#"{"amount":4111111111111111}"#, r#"{"amount":"[CARD]"}"#),
+            (r#"{"amount":5551234567}"#, r#"{"amount":"[PHONE]"}"#),
+            (r#"{"created_at":4111111111111111}"#, r#"{"created_at":"[CARD]"}"#),
+            (r#"{"created_at":1767225600000}"#, r#"{"created_at":1767225600000}"#),
+            (r#"{"amount":12345678}"#, r#"{"amount":12345678}"#),
+            (r#"{"amount":1234567890.25}"#, r#"{"amount":1234567890.25}"#),
+        ] {
+            assert_eq!(orders().json_record(record), kept);
+        }
+        // A key keeps its digits, or the row could not be traced.
+        let readings = Redactor::new(&Contract::embedded()[0]);
+        let record = r#"{"device":"d1","boot":4111111111111111,"seq":5551234567}"#;
+        assert_eq!(readings.json_record(record), record);
     }
 
     #[test]

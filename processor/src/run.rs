@@ -1,7 +1,7 @@
 //! One run: whatever is in bronze and not in the ledger is promoted, then what came is settled.
 //!
 //! Groups are bounded in objects and bytes, so a run's memory does not grow with the backlog. An object
-//! that fails alone is reported and left for the next run; an unknown prefix is skipped and counted. A
+//! that fails alone is reported and left for the next run, so is a dataset that does; an unknown prefix is skipped and counted. A
 //! check of severity `fail` ends the dataset's promotion with its group: the other objects of the group land.
 
 mod report;
@@ -19,7 +19,7 @@ use crate::forgotten::{Forgotten, ForgottenError};
 use crate::lake::{BronzeObject, Lake, LakeError};
 use crate::latest::{self, LatestError};
 use crate::ledger::{self, LedgerError};
-use crate::promote::{Candidate, PromoteError, promote};
+use crate::promote::{Candidate, promote};
 use crate::pseudonym::NoKey;
 use crate::quarantine::{self, QuarantineError};
 use crate::settle::settle;
@@ -53,9 +53,6 @@ pub enum RunError {
     /// Quarantine.
     #[error(transparent)]
     Quarantine(#[from] QuarantineError),
-    /// Promotion.
-    #[error(transparent)]
-    Promote(#[from] PromoteError),
     /// Who is forgotten.
     #[error(transparent)]
     Forgotten(#[from] ForgottenError),
@@ -93,7 +90,14 @@ pub async fn run_telling(
         let (mut landed, mut kept) = (HashSet::new(), 0);
         let mut left = waiting;
         for group in groups(waiting, GROUP_BYTES_MAX) {
-            let promoted = promote(lake, checker, group, Utc::now().timestamp_millis()).await?;
+            let promoted = match promote(lake, checker, group, Utc::now().timestamp_millis()).await {
+                Ok(promoted) => promoted,
+                Err(error) => {
+                    warn!(%dataset, %error, "the dataset is left for the next run");
+                    report.failed.insert(dataset.clone(), error.to_string());
+                    break;
+                }
+            };
             for entry in &promoted.entries {
                 landed.insert((entry.bronze_key.clone(), entry.bronze_etag.clone()));
                 kept += entry.silver;

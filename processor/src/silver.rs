@@ -103,7 +103,7 @@ pub async fn open(lake: &Lake, contract: &Contract) -> Result<Table, SilverError
     {
         return Err(SilverError::Kind { dataset });
     }
-    Ok(Table::open_or_create(lake, &rows_path(contract), &schema(contract), &["dt"]).await?)
+    Ok(Table::open_widened(lake, &rows_path(contract), &schema(contract), &["dt"]).await?)
 }
 
 /// Promotes what each object's accepted rows bring that silver does not have. `accepted` has the

@@ -12,9 +12,10 @@ mod log;
 mod partitioned;
 mod transactions;
 mod vacuum;
+mod widen;
 mod write;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,6 +65,19 @@ pub enum CommitError {
     /// The table failed.
     #[error(transparent)]
     Table(#[from] TableError),
+}
+
+impl CommitError {
+    /// What is wrong where rows have other columns than the table.
+    pub(crate) fn other_columns(&self) -> Option<&str> {
+        match self {
+            Self::Table(TableError { source, .. }) => match source.as_ref() {
+                DeltaTableError::SchemaMismatch { msg } => Some(msg),
+                _ => None,
+            },
+            Self::Conflict { .. } => None,
+        }
+    }
 }
 
 /// An open table at one of its versions.
@@ -153,11 +167,11 @@ impl Table {
         }
     }
 
-    /// Those of `app_ids` that have committed, in this snapshot; the log is read once.
+    /// Those of `app_ids` that have committed, in this snapshot, with their last versions; the log is read once.
     pub async fn transactions<'a>(
         &self,
         app_ids: impl IntoIterator<Item = &'a str>,
-    ) -> Result<HashSet<String>, TableError> {
+    ) -> Result<HashMap<String, i64>, TableError> {
         let wanted = app_ids.into_iter().collect();
         let taken = transactions::taken(&self.delta.log_store(), self.version(), &wanted).await;
         taken.map_err(failed("looking up transactions in", &self.path))

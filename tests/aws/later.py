@@ -103,6 +103,8 @@ class Later:
         took = {"init_ms": environment.init_ms, "each_ms": round(took_s * 1_000 / times), "memory_mb": environment.memory_mb()}
         asked = self.asked(ingest, before, times)
         assert all(asked.values()), asked
+        least_mb = world.stack.template["Parameters"]["MemoryMb"]["MinValue"]
+        assert took["memory_mb"] < int(least_mb), f"{took} does not fit the smallest function, {least_mb} MB"
         self.tell("an invocation with one small object", **took, **asked)
         world.run_task("Gold", ahead_s=2 * DAY_S)
         before = Counter(world.recorder.requests)

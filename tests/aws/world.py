@@ -27,7 +27,7 @@ PARAMETERS = {
     "BucketName": BUCKET,
     "LakePrefix": PREFIX,
     "BatchSize": "8",
-    "BatchWindowSeconds": "0",
+    "BatchWindowSeconds": "1",
     "IngestConcurrency": "3",
     "GatewayDirectToS3": "true",
 }

@@ -241,7 +241,10 @@ fn refusal(call: &Call<'_>, status: StatusCode, named: Option<&str>, body: &[u8]
     let name = if code.is_empty() { status.as_str() } else { code };
     let denied =
         code.contains("AccessDenied") || code.contains("Unauthorized") || status == StatusCode::FORBIDDEN;
-    let advice = if denied { "; these credentials need that action" } else { "" };
+    let advice = match call.path.join("/") {
+        resource if denied => format!("; these credentials need that action on {resource}"),
+        _ => String::new(),
+    };
     CallError { action: call.action, code: code.to_owned(), why: format!("{name}: {said}{advice}") }
 }
 
@@ -273,7 +276,8 @@ mod tests {
         let call = Call::new("DescribeThing", Method::GET, &path);
         let named = Some("AccessDeniedException:http://internal.amazon.com/");
         let denied = refusal(&call, StatusCode::FORBIDDEN, named, br#"{"message":"no"}"#);
-        let words = "iot:DescribeThing: AccessDeniedException: no; these credentials need that action";
+        let words =
+            "iot:DescribeThing: AccessDeniedException: no; these credentials need that action on things/gw-1";
         assert_eq!(denied.to_string(), words);
         let body = br#"{"__type":"com.amazonaws.iot#ResourceNotFoundException","Message":"gone"}"#;
         let gone = refusal(&call, StatusCode::NOT_FOUND, None, body);

@@ -2,6 +2,7 @@
 
 use super::books::Books;
 use super::{AuditError, Balance};
+use crate::bronze::Skip;
 use crate::lake::BronzeObject;
 
 /// Objects that a report names; the rest is counted.
@@ -40,6 +41,7 @@ pub(super) async fn balance(
             Ok(())
         })
         .await?;
+    misnamed(balance, books, lost_before_ms).await?;
     if balance.unprocessed_objects > 0 {
         balance.finding(format!(
             "{} objects are in bronze for long and were never processed; `audit --requeue` or the next run takes them",
@@ -70,6 +72,21 @@ pub(super) async fn balance(
         .each_row(gone, |row| {
             balance
                 .finding(format!("{}: the ledger has it, bronze no longer does in that state", row.text(0)));
+            Ok(())
+        })
+        .await
+}
+
+/// Those that are there for long: a younger one may yet get its name.
+async fn misnamed(balance: &mut Balance, books: &Books, lost_before_ms: i64) -> Result<(), AuditError> {
+    let sql = "SELECT bronze_key, modified_ms FROM bronze WHERE misnamed ORDER BY 1";
+    books
+        .each_row(sql, |row| {
+            balance.misnamed_objects += 1;
+            if row.number(1) < lost_before_ms {
+                let key = row.text(0);
+                balance.finding(format!("{}", Skip::UnknownFormat { key: key.to_owned() }));
+            }
             Ok(())
         })
         .await

@@ -125,6 +125,9 @@ fn text(Audited { balance, requeued }: &Audited) -> String {
     for (dataset, devices) in &balance.devices {
         text += &devices_text(dataset, devices);
     }
+    if balance.misnamed_objects > 0 {
+        text += &format!("\n  never processed, by their names: {} objects", balance.misnamed_objects);
+    }
     if !balance.gold_behind.is_empty() {
         text += &format!("\n  behind silver: gold {}", balance.gold_behind.join(", "));
     }

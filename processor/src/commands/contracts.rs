@@ -35,13 +35,38 @@ pub(super) fn contracts(files: &[PathBuf]) -> Result<Vec<Contract>> {
     for file in files {
         match std::fs::read_to_string(file) {
             Ok(text) => match Contract::parse_beside(&text, file.parent().unwrap_or(Path::new(""))) {
-                Ok(contract) => contracts.push(contract),
+                Ok(contract) => {
+                    problems.extend(clashes(&contracts, &contract, file));
+                    contracts.push(contract);
+                }
                 Err(errors) => problems.push(format!("{}: {errors}", file.display())),
             },
             Err(error) => problems.push(format!("{}: {error}", file.display())),
         }
     }
     if problems.is_empty() { Ok(contracts) } else { bail!(Usage(problems.join("\n"))) }
+}
+
+/// What the contract has in common with those before it, and must not.
+fn clashes(others: &[Contract], contract: &Contract, file: &Path) -> Vec<String> {
+    let file = file.display();
+    let mut problems = Vec::new();
+    for other in others {
+        if other.dataset == contract.dataset {
+            problems
+                .push(format!("{file}: another contract is of the dataset {}, too; give one", other.dataset));
+            continue;
+        }
+        for query in &contract.gold {
+            if other.gold.iter().any(|theirs| theirs.name == query.name) {
+                problems.push(format!(
+                    "{file}: the contract of {} has a gold table {}, too; name this one otherwise",
+                    other.dataset, query.name
+                ));
+            }
+        }
+    }
+    problems
 }
 
 /// The folder's contracts, by name; none is a mistake.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::Args;
 use ingot_processor::cost::usage::Usage as Load;
-use ingot_processor::cost::{Advice, Bill, ROAD_S, Settings, advise, one_json_each, per_billion};
+use ingot_processor::cost::{Advice, Bill, Settings, advise, one_json_each, per_billion};
 use ingot_processor::lake::Lake;
 use serde::Serialize;
 
@@ -39,9 +39,15 @@ pub struct CostArgs {
     /// Topics without the Basic Ingest prefix: each message is paid for
     #[arg(long)]
     no_basic_ingest: bool,
-    /// Bronze objects that one invocation promotes
-    #[arg(long, default_value_t = 64.0, value_parser = positive)]
-    objects_per_invocation: f64,
+    /// Gateways that send at that rate
+    #[arg(long, default_value_t = 30.0, value_parser = positive)]
+    gateways: f64,
+    /// Seconds for which the queue gathers objects: BatchWindowSeconds of the stack
+    #[arg(long, default_value_t = 60.0, value_parser = positive)]
+    window_s: f64,
+    /// Objects that one invocation takes at most: BatchSize of the stack
+    #[arg(long, default_value_t = 500.0, value_parser = positive)]
+    batch_size: f64,
     /// The function's memory in GB
     #[arg(long, default_value_t = 1.77, value_parser = positive)]
     lambda_gb: f64,
@@ -74,7 +80,9 @@ pub async fn cost(cli: &Cli, arguments: &CostArgs) -> Result<ExitCode> {
     let settings = Settings {
         readings_per_s: arguments.readings_per_s,
         basic_ingest: !arguments.no_basic_ingest,
-        objects_per_invocation: arguments.objects_per_invocation,
+        gateways: arguments.gateways,
+        window_s: arguments.window_s,
+        batch_size: arguments.batch_size,
         lambda_gb: arguments.lambda_gb,
         rows_per_s: arguments.rows_per_s,
     };
@@ -117,19 +125,23 @@ fn positive(text: &str) -> Result<f64, String> {
 fn text(report: &Report) -> String {
     let usage = &report.usage;
     let mut text = format!(
-        "{:.0} readings in {:.0} messages and {:.0} objects, {:.2} bytes a reading\n\na billion of them, list prices:\n",
+        "{:.0} readings in {:.0} messages and {:.0} objects, {:.2} bytes a reading; {:.1} objects an invocation\n\na billion of them, list prices:\n",
         usage.readings,
         usage.messages,
         usage.objects,
-        usage.bronze_bytes / usage.readings
+        usage.bronze_bytes / usage.readings,
+        report.settings.objects_per_invocation(usage),
     );
     for item in &report.per_billion.items {
         text += &format!("  {:<42} {:>14.0} {:>12.4} USD\n", item.what, item.count, item.usd);
     }
     text += &format!("  {:<42} {:>14} {:>12.4} USD\n", "sum", "", report.per_billion.total_usd);
     text += &format!(
-        "  {:<42} {:>14} {:>12.2} USD\n\nfrom sensor to silver within (of this the road takes {ROAD_S} s):\n",
-        "one JSON message and object a reading", "", report.one_json_each_usd
+        "  {:<42} {:>14} {:>12.2} USD\n\nfrom sensor to silver within (of this the road takes {} s):\n",
+        "one JSON message and object a reading",
+        "",
+        report.one_json_each_usd,
+        report.settings.road_s()
     );
     for Budget { latency_s, advice } in &report.advice {
         text += &match advice {

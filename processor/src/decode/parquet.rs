@@ -76,6 +76,16 @@ impl Lines {
     }
 }
 
+/// Bytes of the file's pages, unpacked, as its footer declares them; `None` where it cannot be read.
+pub(super) fn declared_bytes<R: ChunkReader>(file: &R) -> Option<u64> {
+    let load = || ArrowReaderMetadata::load(file, ArrowReaderOptions::new().with_skip_arrow_metadata(true));
+    let metadata = guarded(load).ok()?;
+    let groups = metadata.metadata().row_groups().iter();
+    let columns = groups.flat_map(|group| group.columns());
+    let bytes = columns.map(|column| u64::try_from(column.uncompressed_size()).unwrap_or(u64::MAX));
+    Some(bytes.fold(0, u64::saturating_add))
+}
+
 impl Read for Lines {
     fn read(&mut self, out: &mut [u8]) -> Result<usize> {
         if self.read == self.text.len() {

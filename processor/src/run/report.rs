@@ -20,7 +20,7 @@ pub struct RunReport {
     /// The sums of all datasets.
     #[serde(flatten)]
     pub total: Sums,
-    /// Objects in bronze that no contract speaks for.
+    /// Objects in bronze that no contract speaks for, or whose names end as no format's.
     pub skipped: u64,
     /// Some of them, with the reason.
     pub skipped_keys: BTreeMap<String, String>,
@@ -109,7 +109,7 @@ impl RunReport {
         }
     }
 
-    /// Counts an object that no contract speaks for, and names the first ones.
+    /// Counts an object that cannot be processed by its name, and names the first ones.
     pub(crate) fn skip(&mut self, key: String, skip: &Skip) {
         self.skipped += 1;
         if self.skipped_keys.len() < SKIPPED_NAMED_MAX {

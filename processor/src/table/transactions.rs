@@ -1,13 +1,14 @@
-//! Which of many transactions a table has taken, in one read of its log.
+//! Which of many transactions a table has taken, and their last versions, in one read of its log.
 //!
 //! delta-rs looks up one application id by reading the whole log; for a commit of 64 objects that is the
 //! log 64 times. Here the newest checkpoint and the commits after it are read once. Transactions
 //! that are past their retention count as taken as long as a checkpoint still has them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use datafusion::arrow::array::AsArray;
+use datafusion::arrow::datatypes::Int64Type;
 use deltalake::logstore::LogStoreRef;
 use deltalake::parquet::arrow::ProjectionMask;
 use deltalake::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -17,14 +18,14 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use serde_json::Value;
 
-/// The ids among `wanted` that a commit up to `version` carries.
+/// The ids among `wanted` that a commit up to `version` carries, each with the version that the last of them gives it.
 pub(super) async fn taken(
     log: &LogStoreRef,
     version: u64,
     wanted: &HashSet<&str>,
-) -> Result<HashSet<String>, DeltaTableError> {
+) -> Result<HashMap<String, i64>, DeltaTableError> {
     let store = log.object_store(None);
-    let mut taken = HashSet::new();
+    let mut taken = HashMap::new();
     let checkpoint = newest_checkpoint(&store, log.log_path(), version).await?;
     for file in checkpoint.iter().flat_map(|checkpoint| &checkpoint.files) {
         let bytes = store.get(file).await?.bytes().await?;
@@ -35,7 +36,7 @@ pub(super) async fn taken(
         let entry = entry.ok_or_else(|| {
             DeltaTableError::generic(format!("the log has neither commit {version} nor a checkpoint of it"))
         })?;
-        in_commit(&entry, wanted, &mut taken);
+        taken.extend(transactions(&entry).filter(|(id, _)| wanted.contains(id.as_str())));
     }
     Ok(taken)
 }
@@ -86,30 +87,35 @@ async fn newest_checkpoint(
 fn in_checkpoint(
     bytes: Bytes,
     wanted: &HashSet<&str>,
-    taken: &mut HashSet<String>,
+    taken: &mut HashMap<String, i64>,
 ) -> Result<(), DeltaTableError> {
     let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)?;
-    let txn = ProjectionMask::columns(reader.parquet_schema(), ["txn.appId"]);
+    let txn = ProjectionMask::columns(reader.parquet_schema(), ["txn.appId", "txn.version"]);
     for batch in reader.with_projection(txn).build()? {
         let batch = batch?;
-        let ids = batch.column_by_name("txn").and_then(|txn| txn.as_struct_opt()?.column_by_name("appId"));
-        let ids = ids.and_then(|ids| ids.as_string_opt::<i32>());
-        for id in ids.into_iter().flatten().flatten().filter(|id| wanted.contains(id)) {
-            taken.insert(id.to_owned());
+        let txn = batch.column_by_name("txn").and_then(|txn| txn.as_struct_opt());
+        let ids = txn.and_then(|txn| txn.column_by_name("appId")?.as_string_opt::<i32>());
+        let versions = txn.and_then(|txn| txn.column_by_name("version")?.as_primitive_opt::<Int64Type>());
+        let (Some(ids), Some(versions)) = (ids, versions) else { continue };
+        for (id, version) in ids.iter().zip(versions) {
+            if let (Some(id), Some(version)) = (id.filter(|id| wanted.contains(id)), version) {
+                taken.insert(id.to_owned(), version);
+            }
         }
     }
     Ok(())
 }
 
-fn in_commit(entry: &[u8], wanted: &HashSet<&str>, taken: &mut HashSet<String>) {
-    taken.extend(ids(entry).filter(|id| wanted.contains(id.as_str())));
-}
-
 /// The transactions that a commit carries.
 pub(super) fn ids(entry: &[u8]) -> impl Iterator<Item = String> {
+    transactions(entry).map(|(id, _)| id)
+}
+
+fn transactions(entry: &[u8]) -> impl Iterator<Item = (String, i64)> {
     entry.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"{\"txn\"")).filter_map(|line| {
         let action = serde_json::from_slice::<Value>(line).ok()?;
-        Some(action.pointer("/txn/appId")?.as_str()?.to_owned())
+        let id = action.pointer("/txn/appId")?.as_str()?.to_owned();
+        Some((id, action.pointer("/txn/version")?.as_i64()?))
     })
 }
 

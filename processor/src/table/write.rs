@@ -85,7 +85,7 @@ impl Table {
         for conflicts in 0..CONFLICTS_MAX {
             self.refresh().await?;
             let taken = self.transactions(objects.iter().map(|(id, _)| id.as_str())).await?;
-            let missing: Vec<_> = objects.iter().filter(|(id, _)| !taken.contains(id)).collect();
+            let missing: Vec<_> = objects.iter().filter(|(id, _)| !taken.contains_key(id)).collect();
             let Some((_, first)) = missing.first() else { return Ok(()) };
             let rows = concat_batches(&first.schema(), missing.iter().map(|(_, rows)| rows))
                 .map_err(|error| self.unfit(error))?;
@@ -204,7 +204,7 @@ impl Table {
         Ok(())
     }
 
-    fn refused(&self, error: DeltaTableError) -> CommitError {
+    pub(super) fn refused(&self, error: DeltaTableError) -> CommitError {
         match error {
             DeltaTableError::Transaction {
                 source: TransactionError::CommitConflict(_) | TransactionError::MaxCommitAttempts(_),
@@ -234,7 +234,7 @@ impl Table {
 }
 
 /// Old logs are upkeep's to remove: a commit would list the log for them, and need the right to delete.
-fn carrying(transactions: &[(String, i64)]) -> CommitProperties {
+pub(super) fn carrying(transactions: &[(String, i64)]) -> CommitProperties {
     let now_ms = Utc::now().timestamp_millis();
     let transactions = transactions
         .iter()

@@ -4,6 +4,7 @@
 mod bad_input;
 mod checks;
 mod contract;
+mod contract_changes;
 mod contracts_document;
 mod explain;
 mod forget;

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, AsArray, Int64Array, StringArray};
+use datafusion::arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, StringArray};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
@@ -12,7 +12,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::{Stream, StreamExt, TryStreamExt};
 use serde_json::Value;
 
-use crate::bronze::BronzeKey;
+use crate::bronze::{BronzeKey, Skip};
 use crate::column::{number, text};
 use crate::lake::{BronzeObject, Lake};
 use crate::ledger::Batch;
@@ -162,10 +162,11 @@ pub(super) fn listing_schema() -> SchemaRef {
         text("gateway"),
         text("boot"),
         number("seq"),
+        Field::new("misnamed", DataType::Boolean, false),
     ]))
 }
 
-/// Bronze as it is listed; `dataset` is null where no contract speaks for the object.
+/// Bronze as it is listed; `dataset` is null where the object is not processed, and `misnamed` where it should be.
 pub(super) fn listing(lake: &Lake, datasets: Vec<String>) -> SendableRecordBatchStream {
     let objects = lake.bronze_stream().map_err(|error| DataFusionError::External(error.into()));
     let rows = chunks(objects).map(move |objects| listing_rows(&objects?, &datasets));
@@ -179,10 +180,14 @@ fn chunks<E>(
 }
 
 fn listing_rows(objects: &[BronzeObject], datasets: &[String]) -> Result<RecordBatch, DataFusionError> {
-    let keys: Vec<Option<BronzeKey>> = objects
-        .iter()
-        .map(|object| BronzeKey::parse(&object.key, |name| datasets.iter().any(|known| known == name)).ok())
-        .collect();
+    let is_dataset = |name: &str| datasets.iter().any(|known| known == name);
+    let parsed = objects.iter().map(|object| BronzeKey::parse(&object.key, is_dataset));
+    let (keys, misnamed): (Vec<Option<BronzeKey>>, Vec<bool>) = parsed
+        .map(|key| {
+            let misnamed = matches!(key, Err(Skip::UnknownFormat { .. }));
+            (key.ok(), misnamed)
+        })
+        .unzip();
     let key_text = |of: fn(&BronzeKey) -> Option<String>| -> ArrayRef {
         Arc::new(keys.iter().map(|key| key.as_ref().and_then(of)).collect::<StringArray>())
     };
@@ -199,6 +204,7 @@ fn listing_rows(objects: &[BronzeObject], datasets: &[String]) -> Result<RecordB
         key_text(|key| Some(key.gateway.clone().unwrap_or_default())),
         key_text(|key| key.batch.map(|(boot, _)| format!("{boot:016x}"))),
         Arc::new(seqs),
+        Arc::new(BooleanArray::from(misnamed)),
     ];
     Ok(RecordBatch::try_new(listing_schema(), columns)?)
 }
