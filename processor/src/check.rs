@@ -325,7 +325,7 @@ mod tests {
             Contract::parse(&READINGS.replace("value IS NULL", "CAST(device AS BIGINT) / boot > 5")).unwrap();
         let checker = Checker::new(&contract).unwrap();
         let mut rows = Conformer::new(&contract);
-        for (device, boot) in [("12", 1), ("ann@example.org", 1), ("3", 1), ("7", 0), ("4", 2)] {
+        for (device, boot) in [("12", 1), ("ann", 1), ("3", 1), ("7", 0), ("4", 2)] {
             let [device, channel] = [device, "temperature"].map(Field::Text);
             let [boot, seq, at] = [boot, 0, 0].map(Field::Integer);
             rows.push(&[device, boot, seq, channel, at, Field::Number(1.0), Field::Missing]);

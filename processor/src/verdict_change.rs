@@ -19,20 +19,22 @@ use crate::lake::{BronzeObject, Lake, LakeError};
 use object::judge;
 pub use schema::changes as schema_changes;
 
-/// Rows shown for each change of verdict.
-const EXAMPLES_MAX: usize = 3;
+/// Rows shown for each change of verdict, unless more are asked for.
+pub const EXAMPLES_MAX: usize = 3;
 /// Objects that are named where one version fails them; the rest is counted.
 const FAILED_NAMED_MAX: usize = 20;
 /// What stands for no rule.
 pub const ACCEPTED: &str = "accept";
 
 /// Which objects are judged.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Which {
     /// Only keys that begin so.
     pub prefix: String,
     /// Only the newest so many.
     pub last: Option<usize>,
+    /// Rows shown for each change of verdict; they are held in memory.
+    pub examples_max: usize,
 }
 
 /// What another version would change.
@@ -138,7 +140,7 @@ pub async fn compare(
     for (done, (object, key)) in objects.iter().enumerate() {
         progress(done as u64, objects.len() as u64);
         found.objects += 1;
-        judge(lake, &checkers, object, key, &mut found, &mut changes).await;
+        judge(lake, &checkers, object, key, which.examples_max, &mut found, &mut changes).await;
     }
     found.warnings.retain(|_, rows| rows[0] != rows[1]);
     found.changes = changes.into_values().collect();
@@ -179,6 +181,7 @@ fn count(
     checkers: &[Checker; 2],
     object: &BronzeObject,
     [was, is]: &[BTreeMap<i64, DiscardRow>; 2],
+    examples_max: usize,
     changes: &mut Changes,
 ) {
     let places = was.keys().chain(is.keys().filter(|place| !was.contains_key(place)));
@@ -192,7 +195,7 @@ fn count(
             .entry((old_rule.to_owned(), new_rule.to_owned()))
             .or_insert_with(|| Change::new(old_rule, new_rule));
         change.rows += 1;
-        if change.examples.len() < EXAMPLES_MAX {
+        if change.examples.len() < examples_max {
             let record = match (old, new) {
                 (Some(row), _) => checkers[1].redactor().json_record(&row.record),
                 (None, Some(row)) => checkers[0].redactor().json_record(&row.record),

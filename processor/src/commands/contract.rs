@@ -9,7 +9,7 @@ use ingot_processor::contract::{Contract, Problem};
 use ingot_processor::lake::Lake;
 use ingot_processor::lint;
 use ingot_processor::trial::{Trial, TrialError, trial};
-use ingot_processor::verdict_change::{self, DiffError, VerdictChange, Which};
+use ingot_processor::verdict_change::{self, DiffError, EXAMPLES_MAX, VerdictChange, Which};
 use serde::Serialize;
 
 use super::{USAGE, Usage, WORK_FAILED, contracts, print, progress_bar};
@@ -71,6 +71,9 @@ struct Diff {
     /// Only the newest so many objects
     #[arg(long, value_name = "N")]
     last: Option<usize>,
+    /// Rows shown for each change of verdict
+    #[arg(long, value_name = "N", default_value_t = EXAMPLES_MAX)]
+    rows_max: usize,
 }
 
 /// `contract`.
@@ -134,7 +137,7 @@ async fn diff_files(cli: &Cli, diff: &Diff) -> Result<ExitCode> {
     let [old, new] = <[Contract; 2]>::try_from(contracts(&[diff.old.clone(), diff.new.clone()])?)
         .map_err(|_| Usage("two contracts are compared".to_owned()))?;
     let lake = Lake::open(&diff.lake)?;
-    let which = Which { prefix: diff.bronze.clone(), last: diff.last };
+    let which = Which { prefix: diff.bronze.clone(), last: diff.last, examples_max: diff.rows_max };
     let bar = progress_bar(cli, "judging", "objects")?;
     let compared = verdict_change::compare(&lake, &old, &new, &which, |done, found| {
         bar.set_length(found);

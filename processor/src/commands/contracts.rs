@@ -19,10 +19,11 @@ pub(super) fn contracts_of(place: &Place) -> Result<Vec<Contract>> {
         let folder = Path::new(&env::var_os(FUNCTION_VARIABLE)?).join("contracts");
         folder.is_dir().then_some(folder)
     };
-    match (place.contracts.as_slice(), place.contracts_folder.clone().or_else(beside_function)) {
+    let found = match (place.contracts.as_slice(), place.contracts_folder.clone().or_else(beside_function)) {
         ([], Some(folder)) => contracts(&files_in(&folder)?),
         (files, _) => contracts(files),
-    }
+    };
+    apart(found?)
 }
 
 /// The contracts in the files, or the built-in ones; the problems of all files at once.
@@ -35,10 +36,7 @@ pub(super) fn contracts(files: &[PathBuf]) -> Result<Vec<Contract>> {
     for file in files {
         match std::fs::read_to_string(file) {
             Ok(text) => match Contract::parse_beside(&text, file.parent().unwrap_or(Path::new(""))) {
-                Ok(contract) => {
-                    problems.extend(clashes(&contracts, &contract, file));
-                    contracts.push(contract);
-                }
+                Ok(contract) => contracts.push(contract),
                 Err(errors) => problems.push(format!("{}: {errors}", file.display())),
             },
             Err(error) => problems.push(format!("{}: {error}", file.display())),
@@ -47,26 +45,26 @@ pub(super) fn contracts(files: &[PathBuf]) -> Result<Vec<Contract>> {
     if problems.is_empty() { Ok(contracts) } else { bail!(Usage(problems.join("\n"))) }
 }
 
-/// What the contract has in common with those before it, and must not.
-fn clashes(others: &[Contract], contract: &Contract, file: &Path) -> Vec<String> {
-    let file = file.display();
+/// Contracts of one lake, which may not write into each other's tables.
+fn apart(contracts: Vec<Contract>) -> Result<Vec<Contract>> {
     let mut problems = Vec::new();
-    for other in others {
-        if other.dataset == contract.dataset {
-            problems
-                .push(format!("{file}: another contract is of the dataset {}, too; give one", other.dataset));
-            continue;
-        }
-        for query in &contract.gold {
-            if other.gold.iter().any(|theirs| theirs.name == query.name) {
-                problems.push(format!(
-                    "{file}: the contract of {} has a gold table {}, too; name this one otherwise",
-                    other.dataset, query.name
-                ));
+    for (place, contract) in contracts.iter().enumerate() {
+        for other in &contracts[..place] {
+            if other.dataset == contract.dataset {
+                problems.push(format!("two contracts are of the dataset {}; give one", other.dataset));
+                continue;
+            }
+            for query in &contract.gold {
+                if other.gold.iter().any(|theirs| theirs.name == query.name) {
+                    problems.push(format!(
+                        "the contracts of {} and {} have both a gold table {}; name one of them otherwise",
+                        other.dataset, contract.dataset, query.name
+                    ));
+                }
             }
         }
     }
-    problems
+    if problems.is_empty() { Ok(contracts) } else { bail!(Usage(problems.join("\n"))) }
 }
 
 /// The folder's contracts, by name; none is a mistake.

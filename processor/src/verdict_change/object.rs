@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Change, Changes, EXAMPLES_MAX, VerdictChange, count};
+use super::{Change, Changes, VerdictChange, count};
 use crate::bronze::BronzeKey;
 use crate::check::Checker;
 use crate::examine::DiscardRow;
@@ -46,6 +46,7 @@ pub(super) async fn judge(
     checkers: &[Checker; 2],
     object: &BronzeObject,
     key: &BronzeKey,
+    examples_max: usize,
     found: &mut VerdictChange,
     changes: &mut Changes,
 ) {
@@ -75,7 +76,7 @@ pub(super) async fn judge(
         let judged = |version: usize| if more[version] { versions[version].judged } else { i64::MAX };
         let place = judged(0).min(judged(1));
         let rows = [0, 1].map(|version| versions[version].before(place));
-        count(checkers, object, &rows, &mut of_object);
+        count(checkers, object, &rows, examples_max, &mut of_object);
     }
     if failures.iter().any(Option::is_some) {
         let [was, is] = failures;
@@ -91,7 +92,7 @@ pub(super) async fn judge(
         let into = changes.entry(verdicts).or_insert_with(|| Change::new(&change.old, &change.new));
         into.rows += change.rows;
         into.examples.extend(change.examples);
-        into.examples.truncate(EXAMPLES_MAX);
+        into.examples.truncate(examples_max);
     }
 }
 

@@ -99,6 +99,8 @@ fn diff_lists_the_rows_whose_verdict_would_change_and_writes_nothing() {
         (&json!("bad_currency"), &json!("amount_range"), &json!(2))
     );
     assert_eq!(change["examples"][0]["ordinal"], 2);
+    let shown = |found: &Value| found["changes"][0]["examples"].as_array().unwrap().len();
+    assert_eq!([shown(&found), shown(&diff(&lake, &[ORDERS, &new, "--rows-max", "1"]))], [2, 1]);
     assert!(!found.to_string().contains("eve@") && found.to_string().contains("[REDACTED]"), "{found}");
     let schema = found["schema"].to_string();
     for part in ["check bad_currency: ", "column phone: ", "redact mask becomes"] {

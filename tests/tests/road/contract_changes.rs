@@ -128,13 +128,16 @@ fn two_contracts_of_one_dataset_or_one_gold_table_are_refused() {
     let file = lake.0.path().join("other.yaml").display().to_string();
     lake.0.write("other.yaml", CONTRACT);
     let (_, said) = lake.ask("run", &["--contract", &file], 2);
-    assert!(said.contains("another contract is of the dataset web_events"), "{said}");
+    assert!(said.contains("two contracts are of the dataset web_events"), "{said}");
     lake.0.write(
         "other.yaml",
         CONTRACT.replace("id: web_events\n", "id: visits\n").replace("name: web_events\n", "name: visits\n"),
     );
     let (_, said) = lake.ask("run", &["--contract", &file], 2);
-    assert!(said.contains("the contract of web_events has a gold table web_pages_daily, too"), "{said}");
+    assert!(
+        said.contains("the contracts of web_events and visits have both a gold table web_pages_daily"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -48,7 +48,19 @@ fn what_is_piped_in_is_in_silver_and_the_same_again_adds_nothing() {
     let again = lake.run(&[]);
     assert_eq!((&again["silver"], &again["duplicates"]), (&json!(0), &json!(300)));
     assert_eq!(lake.query(SILVER), silver);
-    lake.audit();
+    let books = lake.audit();
+
+    let cost = one_json(&succeeded(lake.processor(&["cost", "--format", "json"])));
+    let usage = &cost["usage"];
+    let counted =
+        ["readings", "messages", "objects", "bronze_bytes"].map(|name| usage[name].as_f64().unwrap());
+    let objects = bronze_objects(&lake);
+    let bytes: u64 = objects.iter().map(|object| object.metadata().unwrap().len()).sum();
+    assert_eq!(counted, [600.0, objects.len() as f64, objects.len() as f64, bytes as f64]);
+    assert_eq!(books["bytes"].as_u64(), Some(bytes));
+    let parts = cost["per_billion"]["items"].as_array().unwrap();
+    let sum: f64 = parts.iter().map(|part| part["usd"].as_f64().unwrap()).sum();
+    assert!((sum - cost["per_billion"]["total_usd"].as_f64().unwrap()).abs() < 1e-9, "{cost}");
 }
 
 #[test]
