@@ -315,3 +315,6 @@ impl Shares {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -183,6 +183,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::aws::client::tests::answering;
 
     #[tokio::test]
     async fn a_target_is_checked_before_anything_is_sent() {
@@ -211,6 +212,18 @@ mod tests {
         outlet.put(json!({ "n": 2 }));
         assert_eq!(outlet.close().await, 0);
         assert_eq!(std::fs::read_to_string(path).unwrap(), "{\"n\":1}\n{\"n\":2}\n");
+    }
+
+    #[tokio::test]
+    async fn a_collector_gets_each_event_and_a_refusal_costs_one() {
+        let (collector, served) = answering(&[(201, ""), (400, "no lineage of yours")]).await;
+        let outlet = Outlet::open(&collector, false).unwrap();
+        outlet.put(json!({ "n": 1 }));
+        outlet.put(json!({ "n": 2 }));
+        assert_eq!(outlet.close().await, 1);
+        let requests = served.await.unwrap();
+        assert!(requests[0].contains("content-type: application/json"), "{requests:?}");
+        assert!(requests[0].ends_with("{\"n\":1}") && requests[1].ends_with("{\"n\":2}"), "{requests:?}");
     }
 
     #[tokio::test]
