@@ -88,6 +88,9 @@ pub async fn promote(
     for candidate in candidates.iter().filter(|candidate| seen.insert(candidate.object.id())) {
         match first_part(lake, checker, candidate).await {
             Err(error) => promoting.fail(candidate, error),
+            Ok(First::TooHeavy) => {
+                promoting.set_aside(candidate, quarantine::EXPANDS_TOO_FAR.to_owned(), [0, 0], Vec::new());
+            }
             Ok(First::Whole(examined, len)) => {
                 if bytes + len > lake.limits().bytes_max {
                     promoting.land_whole(&std::mem::take(&mut whole)).await?;
@@ -114,6 +117,8 @@ enum First<'a> {
     /// All of it, and its bytes when it is unpacked.
     Whole(Box<Examined>, usize),
     Part(Box<Reading<'a>>, Box<Examined>),
+    /// It expands further than any may.
+    TooHeavy,
 }
 
 async fn first_part<'a>(
@@ -122,6 +127,9 @@ async fn first_part<'a>(
     candidate: &'a Candidate,
 ) -> Result<First<'a>, ObjectError> {
     let mut reading = Reading::open(lake, &candidate.object, &candidate.key).await?;
+    if reading.is_too_heavy() {
+        return Ok(First::TooHeavy);
+    }
     let first = reading.next(checker).await?.unwrap_or_else(|| Examined::nothing(checker.contract()));
     if !reading.is_done() {
         return Ok(First::Part(Box::new(reading), Box::new(first)));

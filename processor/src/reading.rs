@@ -130,6 +130,11 @@ impl<'a> Reading<'a> {
         Ok(None)
     }
 
+    /// Whether the object declares that it expands further than any may; nothing of it is unpacked.
+    pub(crate) fn is_too_heavy(&self) -> bool {
+        self.parts.as_ref().is_some_and(Parts::is_too_heavy)
+    }
+
     /// Whether all of the object was taken.
     pub(crate) fn is_done(&self) -> bool {
         self.parts.as_ref().is_some_and(Parts::is_done)

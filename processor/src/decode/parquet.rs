@@ -214,13 +214,44 @@ mod tests {
     };
     use datafusion::arrow::datatypes::Int32Type;
     use deltalake::parquet::arrow::ArrowWriter;
+    use deltalake::parquet::basic::{Compression, ZstdLevel};
+    use deltalake::parquet::file::properties::WriterProperties;
 
     use super::*;
+    use crate::bronze::BronzeKey;
+    use crate::contract::Contract;
+    use crate::decode::{Limits, Parts};
 
     fn file(batch: &RecordBatch) -> Vec<u8> {
         let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
         writer.write(batch).unwrap();
         writer.into_inner().unwrap()
+    }
+
+    #[test]
+    fn a_bomb_is_known_by_what_it_declares_before_a_page_is_unpacked() {
+        let texts: ArrayRef = Arc::new(StringArray::from(vec!["0".repeat(1 << 20)]));
+        let rows = RecordBatch::try_from_iter([("order_id", texts)]).unwrap();
+        let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default()));
+        let mut writer = ArrowWriter::try_new(Vec::new(), rows.schema(), Some(properties.build())).unwrap();
+        writer.write(&rows).unwrap();
+        let file = Bytes::from(writer.into_inner().unwrap());
+        assert!(declared_bytes(&file).unwrap() > 1 << 20 && file.len() < 3_000, "{}", file.len());
+
+        let key = BronzeKey::parse("bronze/orders/a.parquet", |_| true).unwrap();
+        let limits = |bytes_max| Limits { bytes_max, ..Limits::default() };
+        let mut bomb = Parts::open(&key, file.clone(), limits(1_000));
+        assert!(bomb.is_too_heavy());
+        let mut said = Vec::new();
+        while bomb.fill() {
+            let contract = Contract::embedded().remove(1);
+            let taken = bomb
+                .part()
+                .rows(&contract, |_, row| said.push(row.err().map(|fault| fault.rule().to_owned())));
+            bomb.pass(&taken);
+        }
+        assert_eq!(said, [Some("parquet".to_owned())]);
+        assert!(!Parts::open(&key, file, limits(2 << 20)).is_too_heavy());
     }
 
     fn text(file: Vec<u8>) -> Result<String> {

@@ -9,8 +9,9 @@ use std::io::{ErrorKind, Read};
 use csv_core::ReadRecordResult;
 use deltalake::parquet::file::reader::ChunkReader;
 
+use super::parquet::declared_bytes;
 use super::part::{End, Part, Place, Taken};
-use super::unpack::{Problem, unpacked};
+use super::unpack::{Problem, expanded_bytes_max, unpacked};
 use crate::bronze::{BronzeKey, Format, Packing};
 
 /// Most bytes of a part, unpacked: 16 MiB. While it is promoted its rows are in memory several times over.
@@ -50,6 +51,7 @@ pub struct Parts {
     first: Place,
     header: Option<Vec<String>>,
     problem: Option<Problem>,
+    is_too_heavy: bool,
     state: State,
 }
 
@@ -80,13 +82,27 @@ impl Parts {
             first: Place::default(),
             header: None,
             problem: None,
+            is_too_heavy: false,
             state: State::Rows,
         };
+        // A page of Parquet is unpacked whole: what the file declares is looked at before the first.
+        let declared = if key.packing == Packing::Parquet { declared_bytes(&object) } else { None };
+        let bytes_max = expanded_bytes_max(object.len(), &limits);
+        if let Some(bytes) = declared.filter(|bytes| *bytes > bytes_max) {
+            parts.is_too_heavy = true;
+            parts.stop(format!("its pages unpack to {bytes} bytes, more than {bytes_max}"));
+            return parts;
+        }
         match unpacked(key.packing, object) {
             Ok(stream) => parts.stream = Some(stream),
             Err(error) => parts.stop(error.to_string()),
         }
         parts
+    }
+
+    /// Whether the object declares that it expands further than any may; nothing of it is unpacked.
+    pub fn is_too_heavy(&self) -> bool {
+        self.is_too_heavy
     }
 
     /// Reads the next part; `false` if there is none. Blocking.

@@ -8,7 +8,7 @@ use std::io::{BufReader, ErrorKind, Read};
 use deltalake::parquet::file::reader::ChunkReader;
 use flate2::bufread::MultiGzDecoder;
 
-use super::parquet::{self, Lines};
+use super::parquet::Lines;
 use super::parts::Limits;
 use crate::bronze::{BronzeKey, Format, Packing};
 
@@ -96,12 +96,6 @@ where
     R: ChunkReader<T: Send + 'static> + Clone + 'static,
 {
     let mut weight = Weight::default();
-    // A page is unpacked whole, so what the file declares is looked at before the first.
-    if key.packing == Packing::Parquet
-        && parquet::declared_bytes(&object).is_some_and(|bytes| bytes > bytes_max)
-    {
-        return Weight { bytes: bytes_max.saturating_add(1), ..weight };
-    }
     let Ok(stream) = unpacked(key.packing, object) else { return weight };
     let mut stream = stream.take(bytes_max.saturating_add(1));
     let mut buffer = vec![0; READ_BYTES];
@@ -126,13 +120,7 @@ mod tests {
 
     use std::io::Write;
 
-    use std::sync::Arc;
-
     use bytes::Bytes;
-    use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
-    use deltalake::parquet::arrow::ArrowWriter;
-    use deltalake::parquet::basic::{Compression as Compressed, ZstdLevel};
-    use deltalake::parquet::file::properties::WriterProperties;
     use flate2::Compression;
     use flate2::write::GzEncoder;
 
@@ -152,19 +140,6 @@ mod tests {
         let mut expanded = Vec::new();
         let whole = unpacked(packing, Bytes::from(bytes)).unwrap().read_to_end(&mut expanded).is_ok();
         (expanded, whole)
-    }
-
-    /// A Parquet file that declares a megabyte, and whose pages are damaged.
-    fn pages_of_zeros() -> Vec<u8> {
-        let texts = StringArray::from(vec!["0".repeat(1 << 20)]);
-        let rows = RecordBatch::try_from_iter([("order_id", Arc::new(texts) as ArrayRef)]).unwrap();
-        let properties = WriterProperties::builder().set_compression(Compressed::ZSTD(ZstdLevel::default()));
-        let mut writer = ArrowWriter::try_new(Vec::new(), rows.schema(), Some(properties.build())).unwrap();
-        writer.write(&rows).unwrap();
-        let mut file = writer.into_inner().unwrap();
-        assert!(file.len() < 10_000, "{}", file.len());
-        file[4..24].fill(0xff);
-        file
     }
 
     #[test]
@@ -190,11 +165,6 @@ mod tests {
             assert!(bytes_max < 1 << 20, "{bytes_max}");
             assert_eq!(weigh(&key, Bytes::from(bomb), bytes_max).bytes, bytes_max + 1);
         }
-        let (name, bomb) = ("bronze/orders/a.parquet", pages_of_zeros());
-        let key = BronzeKey::parse(name, |_| true).unwrap();
-        // What is in the pages is not looked at.
-        assert!(Lines::new(Bytes::from(bomb.clone())).unwrap().read(&mut [0]).is_err());
-        assert_eq!(weigh(&key, Bytes::from(bomb), 1_000).bytes, 1_001);
         assert_eq!(expanded_bytes_max(0, &limits), 1_000);
         assert_eq!(expanded_bytes_max(u64::MAX, &limits), EXPANDED_BYTES_MAX);
         // Two gigabytes of JSON in a thirtieth of them may pass.
