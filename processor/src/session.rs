@@ -31,10 +31,6 @@ pub(crate) const BY_FEW_COLUMNS: Memory =
 pub(crate) const BY_ALL_COLUMNS: Memory =
     Memory { bytes_max: 128 * 1024 * 1024, merge_bytes: 48 * 1024 * 1024, rows: 512, partitions: 1 };
 
-/// For the same, with a sum over as many groups as there are rows behind it: each gets its share.
-pub(crate) const BY_ALL_COLUMNS_AND_SUMMED: Memory =
-    Memory { bytes_max: 192 * 1024 * 1024, merge_bytes: 48 * 1024 * 1024, rows: 512, partitions: 1 };
-
 /// For one sort of whole rows by their day.
 pub(crate) const BY_DAY: Memory =
     Memory { bytes_max: 64 * 1024 * 1024, merge_bytes: 10 * 1024 * 1024, rows: 512, partitions: 1 };

@@ -45,7 +45,7 @@ pub async fn compare(
         None => None,
     };
     let failed = failure(contract);
-    let context = session::bounded(&session::BY_ALL_COLUMNS_AND_SUMMED).map_err(failed)?;
+    let context = session::bounded(&session::BY_ALL_COLUMNS).map_err(failed)?;
     context.register_table("newest", newest.provider().await?).map_err(failed)?;
     let is_late = newest.first_changed_ms(shows).await?.is_none_or(|since_ms| since_ms < late_before_ms);
     let shown = match shows {
