@@ -108,9 +108,7 @@ impl Table {
         if table.delta.version().is_some() {
             return Ok(table);
         }
-        let kernel_schema: Result<StructType, _> = schema.as_ref().try_into_kernel();
-        let kernel_schema = kernel_schema
-            .map_err(|error| failed("creating", path)(DeltaTableError::generic(error.to_string())))?;
+        let kernel_schema = kernel_schema(schema).map_err(failed("creating", path))?;
         let created = table
             .delta
             .clone()
@@ -187,6 +185,12 @@ impl Table {
     pub async fn provider(&self) -> Result<Arc<dyn TableProvider>, TableError> {
         self.delta.table_provider().await.map_err(failed("reading", &self.path))
     }
+}
+
+/// The columns as delta writes them down.
+fn kernel_schema(schema: &SchemaRef) -> Result<StructType, DeltaTableError> {
+    let schema: Result<StructType, _> = schema.as_ref().try_into_kernel();
+    schema.map_err(|error| DeltaTableError::generic(error.to_string()))
 }
 
 /// Waits a little, longer with each lost race and never the same for two writers.

@@ -2,11 +2,10 @@
 
 use datafusion::arrow::datatypes::SchemaRef;
 use deltalake::DeltaTableError;
-use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
-use deltalake::kernel::{StructField, StructType};
+use deltalake::kernel::StructField;
 
 use super::write::carrying;
-use super::{CONFLICTS_MAX, CommitError, Table, after_conflict, failed};
+use super::{CONFLICTS_MAX, CommitError, Table, after_conflict, failed, kernel_schema};
 use crate::lake::Lake;
 
 impl Table {
@@ -42,8 +41,7 @@ impl Table {
         if schema.fields().iter().all(|field| has.index_of(field.name()).is_ok()) {
             return Ok(Vec::new());
         }
-        let wanted: Result<StructType, _> = schema.as_ref().try_into_kernel();
-        let wanted = wanted.map_err(|error| DeltaTableError::generic(error.to_string()))?;
+        let wanted = kernel_schema(schema)?;
         let lacking = wanted.fields().filter(|field| has.index_of(field.name()).is_err());
         Ok(lacking.map(|field| StructField::nullable(field.name(), field.data_type().clone())).collect())
     }
