@@ -109,6 +109,24 @@ fn at_the_cap_all_that_is_ordinary_goes_before_the_first_priority_frame() {
     assert_eq!(arrived + dropped, stored);
 }
 
+/// Its acknowledgement may have been lost with the connection: given up and counted, it would count twice.
+#[test]
+fn what_was_sent_and_came_back_is_kept_at_the_cap_as_what_is_in_flight_is() {
+    let mut model = Model::new(WhenFull::DropOldest);
+    assert!(model.append(Class::Ordinary, 50));
+    assert_eq!(model.take(), Some(Class::Ordinary));
+    model.give_back_all();
+    let kept = model.ordinary_bytes();
+    assert!(kept > 0);
+    while model.priority_dropped == 0 {
+        assert!(model.append(Class::Priority, 50));
+    }
+    assert_eq!(model.ordinary_bytes(), kept);
+    model.drain();
+    let (stored, arrived, dropped) = model.balance();
+    assert_eq!(arrived + dropped, stored);
+}
+
 #[test]
 fn on_a_full_disk_the_ordinary_ones_go_first_too() {
     let mut model = Model::new(WhenFull::DropOldest);

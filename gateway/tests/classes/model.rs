@@ -1,6 +1,6 @@
 //! A batcher and an uplink over the two spools, that know what they did.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -47,6 +47,8 @@ pub struct Model {
     /// The frame that the spool does not take yet: the batcher waits with it.
     waiting: Option<(Class, Vec<u8>)>,
     in_flight: Vec<(Place, Identity)>,
+    /// In flight, or returned and not acknowledged since: the far end may have them.
+    unacked: HashSet<Place>,
     /// Frames that the spool took.
     pub stored: BTreeMap<Identity, Header>,
     /// How often each frame was acknowledged.
@@ -64,6 +66,7 @@ impl Model {
             batches: [1, 2].map(|boot| Box::new(Batch::new("gw", boot).unwrap())),
             waiting: None,
             in_flight: Vec::new(),
+            unacked: HashSet::new(),
             stored: BTreeMap::new(),
             acked: BTreeMap::new(),
             priority_dropped: 0,
@@ -111,15 +114,18 @@ impl Model {
         self.store_waiting(false)
     }
 
-    /// Priority frames go only when nothing ordinary is left but segments of which something is in flight.
+    /// Priority frames go only when nothing ordinary is left but segments of which the far end may have something.
     fn judge(&mut self, condemned: &Condemned) {
         self.priority_dropped += condemned.priority_readings;
         if condemned.priority_readings > 0 {
-            let ordinary = self.in_flight.iter().filter(|(place, _)| place.class == Class::Ordinary);
-            let pinned: BTreeSet<_> = ordinary.map(|(place, _)| place.position.segment).collect();
+            let ordinary = self.unacked.iter().filter(|place| place.class == Class::Ordinary);
+            let pinned: HashSet<_> = ordinary.map(|place| place.position.segment).collect();
             let (bytes, segments) = (self.ordinary_bytes(), pinned.len() as u64);
             // A segment is longer than its limit by a part of the frame that filled it.
-            assert!(bytes <= segments * 6_000, "{bytes} ordinary bytes, and {segments} segments in flight");
+            assert!(
+                bytes <= segments * 6_000,
+                "{bytes} ordinary bytes, and {segments} segments not acknowledged"
+            );
         }
     }
 
@@ -144,6 +150,7 @@ impl Model {
         let identity = (frame.identity.boot, frame.identity.seq);
         assert!(self.in_flight.iter().all(|(other, _)| *other != place), "{place:?} is in flight already");
         self.in_flight.push((place, identity));
+        self.unacked.insert(place);
         Some(place.class)
     }
 
@@ -151,6 +158,7 @@ impl Model {
         if !self.in_flight.is_empty() {
             let (place, identity) = self.in_flight.remove(index % self.in_flight.len());
             self.classes().ack(place);
+            self.unacked.remove(&place);
             *self.acked.entry(identity).or_default() += 1;
         }
     }
@@ -177,6 +185,7 @@ impl Model {
         }
         self.waiting = None;
         self.in_flight.clear();
+        self.unacked.clear();
         self.classes = None;
         self.open();
     }
