@@ -74,12 +74,33 @@ pub enum Skip {
         /// The key.
         key: String,
     },
+    /// A file on a disk whose name no store of objects takes.
+    #[error("{key:?}: the name has a control character, or is not UTF-8; rename it")]
+    ImpossibleName {
+        /// The key.
+        key: String,
+    },
     /// A folder's marker, as consoles make them.
     #[error("{key} is a folder")]
     Folder {
         /// The key.
         key: String,
     },
+}
+
+impl Skip {
+    /// Whether the object would be processed, were it named otherwise.
+    pub fn is_misnamed(&self) -> bool {
+        matches!(self, Self::UnknownFormat { .. } | Self::ImpossibleName { .. })
+    }
+}
+
+/// What stands in a key for what is not UTF-8 in a file's name.
+pub(crate) const NOT_UTF8: char = char::REPLACEMENT_CHARACTER;
+
+/// Whether an object can have this key; files on a disk can have other names.
+pub(crate) fn is_possible(key: &str) -> bool {
+    !key.contains(|letter: char| letter.is_ascii_control() || letter == NOT_UTF8)
 }
 
 impl Format {
@@ -95,6 +116,9 @@ impl Format {
 impl BronzeKey {
     /// Reads a decoded key. `is_dataset` says whether there is a contract of that id.
     pub fn parse(key: &str, is_dataset: impl Fn(&str) -> bool) -> Result<Self, Skip> {
+        if !is_possible(key) {
+            return Err(Skip::ImpossibleName { key: key.into() });
+        }
         let not_bronze = || Skip::NotBronze { key: key.into() };
         let (dataset, path) =
             key.strip_prefix("bronze/").and_then(|path| path.split_once('/')).ok_or_else(not_bronze)?;

@@ -7,10 +7,12 @@
 mod alert;
 mod beside;
 mod columns;
+mod custom;
 mod dataset_check;
 mod example;
 mod keys;
 mod list;
+mod name;
 mod odcs;
 mod outline;
 mod problem;

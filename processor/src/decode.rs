@@ -7,6 +7,7 @@
 mod csv;
 mod frames;
 pub(crate) mod json;
+mod limits;
 mod ndjson;
 mod parquet;
 mod part;
@@ -20,9 +21,10 @@ use ingot_agent::FrameError;
 use crate::contract::Column;
 
 pub use frames::{FRAME_READINGS_MAX, FrameHeader};
+pub use limits::{Limits, PART_BYTES_MAX, PART_ROWS_MAX};
 pub use ndjson::LINE_BYTES_MAX;
 pub use part::{Part, Place, Taken};
-pub use parts::{Limits, PART_BYTES_MAX, PART_ROWS_MAX, Parts};
+pub use parts::Parts;
 pub use unpack::{EXPANDED_BYTES_MAX, EXPANDED_RATIO_MAX, Problem, Weight, expanded_bytes_max, weigh};
 
 /// Most names of unknown fields that are counted one by one; the rest counts under [`OTHER_FIELDS`].

@@ -11,6 +11,7 @@ mod adopt;
 mod bucket;
 mod document;
 mod error;
+mod folder;
 mod leftover;
 mod objects;
 mod ranges;

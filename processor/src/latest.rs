@@ -10,13 +10,16 @@
 mod compare;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::compute;
 use datafusion::arrow::datatypes::{DataType, Int64Type};
 use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::catalog::TableProvider;
 use datafusion::common::DataFusionError;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::datasource::empty::EmptyTable;
 use datafusion::logical_expr::{Expr, Volatility, cast, ident};
 use datafusion::prelude::{DataFrame, SessionContext};
 
@@ -100,10 +103,13 @@ async fn refresh_once(lake: &Lake, contract: &Contract, versions: &Table) -> Res
     };
     // All of it needs sorts only, which can go to disk; some days need a join with their keys, too.
     let context = match changed {
-        None => session::bounded(&session::BY_ALL_COLUMNS).map_err(failed)?,
-        Some(_) => session::context(),
+        None => sorting(contract, "versions", Some(versions), &silver_columns(contract)).await?,
+        Some(_) => {
+            let context = session::context();
+            context.register_table("versions", versions.provider().await?).map_err(failed)?;
+            context
+        }
     };
-    context.register_table("versions", versions.provider().await?).map_err(failed)?;
     let days = match changed {
         Some(days) => Some(days_of_keys(&context, contract, &days).await.map_err(failed)?),
         None => None,
@@ -113,6 +119,31 @@ async fn refresh_once(lake: &Lake, contract: &Contract, versions: &Table) -> Res
     let shows_now = i64::try_from(versions.version()).unwrap_or(i64::MAX);
     table.replace_streamed(rows, replaced, &[(SHOWS.to_owned(), shows_now)]).await?;
     Ok(days)
+}
+
+/// A session that sorts columns of a table through disk, in silver's types. Where there is no table there are no rows.
+async fn sorting(
+    contract: &Contract,
+    name: &str,
+    table: Option<&Table>,
+    columns: &[String],
+) -> Result<SessionContext, LatestError> {
+    let rows: Arc<dyn TableProvider> = match table {
+        Some(table) => table.provider().await?,
+        None => Arc::new(EmptyTable::new(silver::schema(contract))),
+    };
+    let context = async {
+        let memory = session::BY_ALL_COLUMNS.fitted(&rows, None).await?;
+        let rows = as_silver(contract, session::bounded(&memory)?.read_table(rows)?, columns)?;
+        let context = session::bounded(&memory)?;
+        context.register_table(name, session::stream::rows_of(rows)?)?;
+        Ok(context)
+    };
+    context.await.map_err(failure(contract))
+}
+
+fn silver_columns(contract: &Contract) -> Vec<String> {
+    silver::schema(contract).fields().iter().map(|field| field.name().clone()).collect()
 }
 
 /// Whether what changed is too much for memory, and a good part of all.
@@ -190,22 +221,26 @@ async fn latest(
     contract: &Contract,
     days: Option<&BTreeSet<String>>,
 ) -> Result<DataFrame, DataFusionError> {
-    let schema = silver::schema(contract);
     if days.is_some_and(BTreeSet::is_empty) {
-        return context.read_batch(RecordBatch::new_empty(schema));
+        return context.read_batch(RecordBatch::new_empty(silver::schema(contract)));
     }
-    let columns = schema.fields().iter().map(|field| {
-        let column = ident(field.name());
-        cast(column, field.data_type().clone()).alias(field.name())
+    as_silver(contract, context.sql(&latest_sql(contract, days)).await?, &silver_columns(contract))
+}
+
+/// These columns of silver, in its types.
+fn as_silver(contract: &Contract, rows: DataFrame, columns: &[String]) -> Result<DataFrame, DataFusionError> {
+    let schema = silver::schema(contract);
+    let columns = columns.iter().map(|name| {
+        let column = schema.field_with_name(name)?;
+        Ok(cast(ident(name), column.data_type().clone()).alias(name))
     });
-    context.sql(&latest_sql(contract, days)).await?.select(columns.collect::<Vec<_>>())
+    rows.select(columns.collect::<Result<Vec<_>, DataFusionError>>()?)
 }
 
 /// A later version is greater by the contract's expressions, then, where they tie or are null, by its
 /// content, column by column: two versions of different content are never equal.
 fn latest_sql(contract: &Contract, days: Option<&BTreeSet<String>>) -> String {
-    let own: Vec<String> =
-        silver::schema(contract).fields().iter().map(|field| field.name().clone()).collect();
+    let own = silver_columns(contract);
     let content: Vec<String> = contract.columns.iter().map(|column| quoted(&column.name)).collect();
     let order: Vec<String> = contract
         .latest_by

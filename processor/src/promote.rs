@@ -88,9 +88,7 @@ pub async fn promote(
     for candidate in candidates.iter().filter(|candidate| seen.insert(candidate.object.id())) {
         match first_part(lake, checker, candidate).await {
             Err(error) => promoting.fail(candidate, error),
-            Ok(First::TooHeavy) => {
-                promoting.set_aside(candidate, quarantine::EXPANDS_TOO_FAR.to_owned(), [0, 0], Vec::new());
-            }
+            Ok(First::TooHeavy) => promoting.set_aside_as_too_heavy(candidate),
             Ok(First::Whole(examined, len)) => {
                 if bytes + len > lake.limits().bytes_max {
                     promoting.land_whole(&std::mem::take(&mut whole)).await?;
@@ -166,6 +164,11 @@ impl Promoting<'_> {
             }
             error => self.promoted.failed.push((candidate.object.key.clone(), error)),
         }
+    }
+
+    /// Notes that the object expands too far; nobody knows how many rows it has.
+    fn set_aside_as_too_heavy(&mut self, candidate: &Candidate) {
+        self.set_aside(candidate, quarantine::EXPANDS_TOO_FAR.to_owned(), [0, 0], Vec::new());
     }
 
     fn set_aside(

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::TryStreamExt;
 use serde::Serialize;
 
+use crate::bronze::is_possible;
 use crate::contract::Contract;
 use crate::fingerprint::{Fingerprint, FingerprintError, Floats, fingerprint};
 use crate::lake::{Lake, LakeError};
@@ -89,8 +90,10 @@ pub async fn rebuild(
     let mut objects = 0;
     let mut listed = from.bronze_stream();
     while let Some(object) = listed.try_next().await? {
-        into.adopt(from, &object)?;
-        objects += 1;
+        if is_possible(&object.key) {
+            into.adopt(from, &object)?;
+            objects += 1;
+        }
     }
     // What erasure left has to be known in the new lake as in the old one.
     into.adopt_tags(from).await?;

@@ -74,6 +74,8 @@ pub struct RedriveReport {
     pub failed: BTreeMap<String, String>,
     /// Gold tables brought up to date.
     pub gold: Vec<Refreshed>,
+    /// Where no discard row names the rule: the rules that they do name, with their rows.
+    pub other_rules: BTreeMap<String, u64>,
 }
 
 /// A redrive stopped; what is done stays, and the same command goes on from there.
@@ -133,6 +135,9 @@ pub async fn redrive(
     lake.check_writable()?;
     let mut report = RedriveReport { rule: which.rule.clone(), ..RedriveReport::default() };
     let work = places::work(lake, which).await?;
+    if work.is_empty() {
+        report.other_rules = places::rules(lake, which.dataset.as_deref()).await?;
+    }
     let found = work.len() as u64;
     let mut done = 0;
     progress(done, found);

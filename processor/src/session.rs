@@ -4,15 +4,19 @@ pub(crate) mod stream;
 
 use std::sync::{Arc, LazyLock};
 
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::catalog::TableProvider;
 use datafusion::config::{ConfigOptions, SpillCompression};
 use datafusion::error::DataFusionError;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::logical_expr::Expr;
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 use crate::quantile::quantile;
 
 /// How far sorts, groups and joins go in memory; the rest goes to disk.
+#[derive(Clone, Copy)]
 pub(crate) struct Memory {
     /// What they hold.
     bytes_max: usize,
@@ -24,16 +28,47 @@ pub(crate) struct Memory {
     partitions: usize,
 }
 
+impl Memory {
+    /// For this table, whose rows may be wide, going by the first of those that the filter selects: of wide rows there are
+    /// fewer at a time, as a sort holds a batch of each of its runs.
+    pub(crate) async fn fitted(
+        self,
+        table: &Arc<dyn TableProvider>,
+        filter: Option<Expr>,
+    ) -> Result<Self, DataFusionError> {
+        let sampling = Self { rows: SAMPLE_ROWS, ..self };
+        let rows = bounded(&sampling)?.read_table(Arc::clone(table))?;
+        let rows = filter.map_or(Ok(rows.clone()), |filter| rows.filter(filter))?;
+        let sample = rows.limit(0, Some(SAMPLE_ROWS))?.collect().await?;
+        let count = sample.iter().map(RecordBatch::num_rows).sum::<usize>().max(1);
+        let row_bytes = sample.iter().map(stream::bytes).sum::<usize>() / count;
+        Ok(self.at_most(BATCH_BYTES / row_bytes.max(1)))
+    }
+
+    /// The same with no more rows at a time than these.
+    pub(crate) fn at_most(self, rows: usize) -> Self {
+        Self { rows: rows.clamp(1, self.rows), ..self }
+    }
+}
+
 /// For questions over whole tables, sorted by few columns; DataFusion's usual rows and room for merging.
 pub(crate) const BY_FEW_COLUMNS: Memory =
     Memory { bytes_max: 256 * 1024 * 1024, merge_bytes: 10 * 1024 * 1024, rows: 8_192, partitions: 2 };
-/// For one sort of whole rows by all of their columns: keys are as large as what they are keys of.
+/// For one sort of a partition's rows by few columns.
+pub(crate) const BY_FEW_COLUMNS_AT_ONCE: Memory = Memory { partitions: 1, ..BY_FEW_COLUMNS };
+/// For one sort of whole rows by all of their columns: keys are as large as what they are keys of, and more than half is for merging.
 pub(crate) const BY_ALL_COLUMNS: Memory =
-    Memory { bytes_max: 128 * 1024 * 1024, merge_bytes: 48 * 1024 * 1024, rows: 512, partitions: 1 };
+    Memory { bytes_max: 128 * 1024 * 1024, merge_bytes: 72 * 1024 * 1024, rows: 512, partitions: 1 };
 
 /// For one sort of whole rows by their day.
 pub(crate) const BY_DAY: Memory =
     Memory { bytes_max: 64 * 1024 * 1024, merge_bytes: 10 * 1024 * 1024, rows: 512, partitions: 1 };
+
+/// Rows that are looked at to know how wide a table's rows are.
+const SAMPLE_ROWS: usize = 64;
+
+/// What so many rows at a time should not be more than; one row alone may.
+const BATCH_BYTES: usize = 2 * 1024 * 1024;
 
 /// One for the process, so that the footer of a data file, which never changes, is read once and not by each
 /// look-up of keys. Its cache is bounded (50 MB, DataFusion's default).

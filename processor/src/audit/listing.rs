@@ -2,7 +2,7 @@
 
 use super::books::Books;
 use super::{AuditError, Balance};
-use crate::bronze::Skip;
+use crate::bronze::BronzeKey;
 use crate::lake::BronzeObject;
 
 /// Objects that a report names; the rest is counted.
@@ -83,9 +83,10 @@ async fn misnamed(balance: &mut Balance, books: &Books, lost_before_ms: i64) -> 
     books
         .each_row(sql, |row| {
             balance.misnamed_objects += 1;
-            if row.number(1) < lost_before_ms {
-                let key = row.text(0);
-                balance.finding(format!("{}", Skip::UnknownFormat { key: key.to_owned() }));
+            if row.number(1) < lost_before_ms
+                && let Err(skip) = BronzeKey::parse(row.text(0), |_| true)
+            {
+                balance.finding(skip.to_string());
             }
             Ok(())
         })

@@ -68,6 +68,10 @@ fn redrive_text(report: &RedriveReport) -> String {
     for (rule, rows) in &report.rules {
         text += &format!("\n  discarded by {rule}: {rows}");
     }
+    if !report.other_rules.is_empty() {
+        let named = report.other_rules.iter().map(|(rule, rows)| format!("{rule} ({rows})"));
+        text += &format!("\n  rules that discarded rows: {}", named.collect::<Vec<_>>().join(", "));
+    }
     for gold in &report.gold {
         let days = gold.days.map_or("all days".to_owned(), |days| format!("{days} days"));
         text += &format!("\n  gold {}: {} rows, {days} recomputed", gold.name, gold.rows);

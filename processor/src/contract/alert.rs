@@ -3,9 +3,10 @@
 //! Each alert has two thresholds, one to open above and a lower one to resolve below; between them it
 //! stays what it is.
 
+use super::custom::{custom_path, custom_value};
+use super::name::{check_name, check_unique};
 use super::odcs;
 use super::problem::Problems;
-use super::validate::{check_name, check_unique, custom_path, custom_value};
 
 /// An alert of a dataset.
 #[derive(Clone, Debug, PartialEq)]

@@ -3,8 +3,8 @@
 use regex::Regex;
 use serde_json::Value;
 
+use super::name::{check_name, check_unique};
 use super::problem::Problems;
-use super::validate::{check_name, check_unique};
 use super::{Column, LogicalType, Redact, odcs};
 
 /// Columns of a dataset.

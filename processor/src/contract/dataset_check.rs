@@ -7,8 +7,8 @@ use std::fmt;
 
 use serde_json::Value;
 
+use super::name::check_name;
 use super::problem::Problems;
-use super::validate::check_name;
 use super::{Check, Column, LogicalType, Severity, odcs};
 
 /// The standard's metrics.

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use chrono::DateTime;
 use serde_json::{Map, Value};
 
+use super::custom::{custom_path, custom_value};
 use super::problem::Problems;
-use super::validate::{custom_path, custom_value};
 use super::{Check, Column, odcs};
 
 /// What a contract's rules are tried on.

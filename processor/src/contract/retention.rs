@@ -2,9 +2,9 @@
 
 use serde::Deserialize;
 
+use super::custom::{custom_path, custom_value};
 use super::odcs;
 use super::problem::Problems;
-use super::validate::{custom_path, custom_value};
 
 /// Longest time that can be asked for: a hundred years.
 const DAYS_MAX: u32 = 36_525;

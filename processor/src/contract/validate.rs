@@ -1,12 +1,10 @@
 //! From the file as it is written to a valid contract: every problem is noted, none stops the search.
 
-use std::collections::BTreeSet;
-
-use serde::de::DeserializeOwned;
-
 use super::beside::Beside;
+use super::custom::{custom_list, custom_path};
 use super::dataset_check::dataset_checks;
 use super::list::csv_rows;
+use super::name::{check_name, check_unique};
 use super::problem::Problems;
 use super::{
     Check, Column, Contract, GoldQuery, LogicalType, Reference, Severity, Window, alert, columns, example,
@@ -79,39 +77,6 @@ pub(super) fn contract(
         fingerprint: String::new(),
     };
     (contract, columns_are_sound)
-}
-
-/// Where the custom property's value stands.
-pub(super) fn custom_path(name: &str) -> String {
-    format!("customProperties.{name}.value")
-}
-
-/// Names become paths, SQL identifiers and rule ids: 1 to 64 of `[A-Za-z0-9_]`, no digit first.
-pub(super) fn check_name(what: &str, name: &str, problems: &mut Problems) {
-    // That the key is missing is told already.
-    if name.is_empty() {
-        return;
-    }
-    let fits = (1..=64).contains(&name.len())
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-        && !name.as_bytes()[0].is_ascii_digit();
-    if !fits {
-        problems.push(format!("{what}: {name:?} is not 1 to 64 of A-Z a-z 0-9 _ with a letter first"));
-    }
-}
-
-pub(super) fn check_unique<'a>(
-    what: &str,
-    list: &str,
-    names: impl Iterator<Item = &'a String>,
-    problems: &mut Problems,
-) {
-    let mut seen = BTreeSet::new();
-    for (position, name) in names.enumerate() {
-        if !seen.insert(name) {
-            problems.at(format!("{list}.{position}")).push(format!("{what} {name} is there twice"));
-        }
-    }
 }
 
 fn key_columns(properties: &[odcs::Property], problems: &mut Problems) -> Vec<String> {
@@ -266,20 +231,4 @@ fn gold_queries(custom: &[odcs::Custom], problems: &mut Problems) -> Vec<GoldQue
     }
     check_unique("gold", &path, gold.iter().map(|query| &query.name), problems);
     gold
-}
-
-fn custom_list<T: DeserializeOwned>(custom: &[odcs::Custom], name: &str, problems: &mut Problems) -> Vec<T> {
-    custom_value(custom, name, problems).unwrap_or_default()
-}
-
-/// What stands under the custom property, if it is there and well formed.
-pub(super) fn custom_value<T: DeserializeOwned>(
-    custom: &[odcs::Custom],
-    name: &str,
-    problems: &mut Problems,
-) -> Option<T> {
-    let value = odcs::custom(custom, name)?;
-    serde_json::from_value(value.clone())
-        .map_err(|error| problems.at(custom_path(name)).push(format!("{name}: {error}")))
-        .ok()
 }

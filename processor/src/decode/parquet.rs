@@ -7,7 +7,7 @@
 //! gave before stays, the rest of the file is one row with a fault.
 
 use std::any::Any;
-use std::io::{Error, Read, Result};
+use std::io::{Error, ErrorKind, Read, Result};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -41,10 +41,17 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    pub(super) fn new<R: ChunkReader + 'static>(file: R) -> Result<Self> {
+    /// Reads the footer. A page is unpacked whole: a file whose pages are declared to unpack to more than `bytes_max` is
+    /// an error of the kind `FileTooLarge`.
+    pub(super) fn new<R: ChunkReader + 'static>(file: R, bytes_max: u64) -> Result<Self> {
+        let plain = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        let plain = guarded(|| ArrowReaderMetadata::load(&file, plain))?;
+        let bytes = declared_bytes(&plain);
+        if bytes > bytes_max {
+            let reason = format!("its pages unpack to {bytes} bytes, more than {bytes_max}");
+            return Err(Error::new(ErrorKind::FileTooLarge, reason));
+        }
         let batches = guarded(|| {
-            let plain = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-            let plain = ArrowReaderMetadata::load(&file, plain)?;
             let options = ArrowReaderOptions::new().with_schema(viewed(plain.schema()));
             let metadata = ArrowReaderMetadata::try_new(Arc::clone(plain.metadata()), options)?;
             ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata)
@@ -76,14 +83,11 @@ impl Lines {
     }
 }
 
-/// Bytes of the file's pages, unpacked, as its footer declares them; `None` where it cannot be read.
-pub(super) fn declared_bytes<R: ChunkReader>(file: &R) -> Option<u64> {
-    let load = || ArrowReaderMetadata::load(file, ArrowReaderOptions::new().with_skip_arrow_metadata(true));
-    let metadata = guarded(load).ok()?;
-    let groups = metadata.metadata().row_groups().iter();
-    let columns = groups.flat_map(|group| group.columns());
+/// Bytes of the file's pages, unpacked, as its footer declares them.
+fn declared_bytes(footer: &ArrowReaderMetadata) -> u64 {
+    let columns = footer.metadata().row_groups().iter().flat_map(|group| group.columns());
     let bytes = columns.map(|column| u64::try_from(column.uncompressed_size()).unwrap_or(u64::MAX));
-    Some(bytes.fold(0, u64::saturating_add))
+    bytes.fold(0, u64::saturating_add)
 }
 
 impl Read for Lines {
@@ -220,7 +224,7 @@ mod tests {
     use super::*;
     use crate::bronze::BronzeKey;
     use crate::contract::Contract;
-    use crate::decode::{Limits, Parts};
+    use crate::decode::{Limits, Parts, weigh};
 
     fn file(batch: &RecordBatch) -> Vec<u8> {
         let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
@@ -236,7 +240,8 @@ mod tests {
         let mut writer = ArrowWriter::try_new(Vec::new(), rows.schema(), Some(properties.build())).unwrap();
         writer.write(&rows).unwrap();
         let file = Bytes::from(writer.into_inner().unwrap());
-        assert!(declared_bytes(&file).unwrap() > 1 << 20 && file.len() < 3_000, "{}", file.len());
+        assert!(file.len() < 3_000, "{}", file.len());
+        assert_eq!(Lines::new(file.clone(), 1 << 20).err().unwrap().kind(), ErrorKind::FileTooLarge);
 
         let key = BronzeKey::parse("bronze/orders/a.parquet", |_| true).unwrap();
         let limits = |bytes_max| Limits { bytes_max, ..Limits::default() };
@@ -251,12 +256,13 @@ mod tests {
             bomb.pass(&taken);
         }
         assert_eq!(said, [Some("parquet".to_owned())]);
-        assert!(!Parts::open(&key, file, limits(2 << 20)).is_too_heavy());
+        assert!(!Parts::open(&key, file.clone(), limits(2 << 20)).is_too_heavy());
+        assert_eq!(weigh(&key, file, 1_000).bytes, 1_001);
     }
 
     fn text(file: Vec<u8>) -> Result<String> {
         let mut text = String::new();
-        Lines::new(Bytes::from(file))?.read_to_string(&mut text)?;
+        Lines::new(Bytes::from(file), u64::MAX)?.read_to_string(&mut text)?;
         Ok(text)
     }
 

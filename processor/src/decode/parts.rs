@@ -9,36 +9,15 @@ use std::io::{ErrorKind, Read};
 use csv_core::ReadRecordResult;
 use deltalake::parquet::file::reader::ChunkReader;
 
-use super::parquet::declared_bytes;
+use super::limits::Limits;
 use super::part::{End, Part, Place, Taken};
 use super::unpack::{Problem, expanded_bytes_max, unpacked};
 use crate::bronze::{BronzeKey, Format, Packing};
-
-/// Most bytes of a part, unpacked: 16 MiB. While it is promoted its rows are in memory several times over.
-pub const PART_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Most rows of a part; of frames, up to the end of the frame that they end in.
-pub const PART_ROWS_MAX: usize = 250_000;
 
 /// What is kept of a row that does not fit into a window, and more than a record shows.
 const LONG_ROW_BYTES: usize = 64 * 1024;
 /// Bytes that are read at a time of a row that does not fit into a window.
 const SKIP_BYTES: usize = 1024 * 1024;
-
-/// How much of an object is worked on at a time. An object that was cut by other limits before it was done is not taken
-/// for done: its rows are known in silver, its discards come twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Most bytes, unpacked. Not less than twice [`super::LINE_BYTES_MAX`], or rows that may be read are passed over.
-    pub bytes_max: usize,
-    /// Most rows.
-    pub rows_max: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { bytes_max: PART_BYTES_MAX, rows_max: PART_ROWS_MAX }
-    }
-}
 
 /// An object that is taken part by part.
 pub struct Parts {
@@ -85,17 +64,13 @@ impl Parts {
             is_too_heavy: false,
             state: State::Rows,
         };
-        // A page of Parquet is unpacked whole: what the file declares is looked at before the first.
-        let declared = if key.packing == Packing::Parquet { declared_bytes(&object) } else { None };
         let bytes_max = expanded_bytes_max(object.len(), &limits);
-        if let Some(bytes) = declared.filter(|bytes| *bytes > bytes_max) {
-            parts.is_too_heavy = true;
-            parts.stop(format!("its pages unpack to {bytes} bytes, more than {bytes_max}"));
-            return parts;
-        }
-        match unpacked(key.packing, object) {
+        match unpacked(key.packing, object, bytes_max) {
             Ok(stream) => parts.stream = Some(stream),
-            Err(error) => parts.stop(error.to_string()),
+            Err(error) => {
+                parts.is_too_heavy = error.kind() == ErrorKind::FileTooLarge;
+                parts.stop(error.to_string());
+            }
         }
         parts
     }

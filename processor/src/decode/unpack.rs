@@ -8,8 +8,8 @@ use std::io::{BufReader, ErrorKind, Read};
 use deltalake::parquet::file::reader::ChunkReader;
 use flate2::bufread::MultiGzDecoder;
 
+use super::limits::Limits;
 use super::parquet::Lines;
-use super::parts::Limits;
 use crate::bronze::{BronzeKey, Format, Packing};
 
 /// Most bytes that an object may expand to, whatever its size: 64 GiB.
@@ -56,8 +56,13 @@ impl Packing {
     }
 }
 
-/// An object's bytes, unpacked while they are read. An error is damage, or `object` could not be read.
-pub(super) fn unpacked<R>(packing: Packing, object: R) -> std::io::Result<Box<dyn Read + Send>>
+/// An object's bytes, unpacked while they are read. An error is damage, or `object` could not be read; one of the kind
+/// `FileTooLarge` says that it declares to expand further than `bytes_max`, which is not held against what does not say.
+pub(super) fn unpacked<R>(
+    packing: Packing,
+    object: R,
+    bytes_max: u64,
+) -> std::io::Result<Box<dyn Read + Send>>
 where
     R: ChunkReader<T: Send + 'static> + Clone + 'static,
 {
@@ -68,7 +73,7 @@ where
         Packing::Zst => {
             Box::new(zstd::Decoder::with_buffer(BufReader::with_capacity(READ_BYTES, stream()?))?)
         }
-        Packing::Parquet => Box::new(Lines::new(object)?),
+        Packing::Parquet => Box::new(Lines::new(object, bytes_max)?),
     })
 }
 
@@ -96,7 +101,13 @@ where
     R: ChunkReader<T: Send + 'static> + Clone + 'static,
 {
     let mut weight = Weight::default();
-    let Ok(stream) = unpacked(key.packing, object) else { return weight };
+    let stream = match unpacked(key.packing, object, bytes_max) {
+        Ok(stream) => stream,
+        Err(error) if error.kind() == ErrorKind::FileTooLarge => {
+            return Weight { bytes: bytes_max.saturating_add(1), frames: 0 };
+        }
+        Err(_) => return weight,
+    };
     let mut stream = stream.take(bytes_max.saturating_add(1));
     let mut buffer = vec![0; READ_BYTES];
     loop {
@@ -138,7 +149,8 @@ mod tests {
 
     fn expand(packing: Packing, bytes: Vec<u8>) -> (Vec<u8>, bool) {
         let mut expanded = Vec::new();
-        let whole = unpacked(packing, Bytes::from(bytes)).unwrap().read_to_end(&mut expanded).is_ok();
+        let whole =
+            unpacked(packing, Bytes::from(bytes), u64::MAX).unwrap().read_to_end(&mut expanded).is_ok();
         (expanded, whole)
     }
 

@@ -2,12 +2,15 @@
 //!
 //! Which content of a key is meant is told by its tag; an object that changed under its reader is an error, not other bytes.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 
+use super::folder::{self, Listed};
 use super::replace::NOTES;
 use super::{Lake, LakeError, location};
 
@@ -91,12 +94,20 @@ impl Lake {
         }
     }
 
-    /// Everything below `bronze/`, as the store lists it, in no order.
+    /// Everything below `bronze/`, as the store lists it, in no order. Of a folder's file whose name no object can have
+    /// only that name is known.
     pub fn bronze_stream(&self) -> BoxStream<'static, Result<BronzeObject, LakeError>> {
         let prefix = Path::from("bronze");
         let failed = move |source| LakeError::Store { operation: "listing", key: "bronze".into(), source };
         let lake = self.clone();
-        let found = self.store.list(Some(&prefix)).map_ok(move |meta| lake.listed(meta)).map_err(failed);
+        let listed = match self.root {
+            Some(_) => folder::list(Arc::clone(&self.store), prefix),
+            None => self.store.list(Some(&prefix)).map_ok(Listed::Object).boxed(),
+        };
+        let found = listed.map_err(failed).map_ok(move |listed| match listed {
+            Listed::Object(meta) => lake.listed(meta),
+            Listed::Impossible(key) => BronzeObject { key, etag: String::new(), bytes: 0, modified_ms: 0 },
+        });
         if self.may_have(NOTES) { self.clone().known_as_stream(found) } else { found.boxed() }
     }
 
@@ -160,11 +171,10 @@ impl Lake {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::sync::Arc;
-
     use url::Url;
 
     use super::*;
+    use crate::bronze::is_possible;
 
     #[tokio::test]
     async fn bronze_is_write_once() {
@@ -179,6 +189,31 @@ mod tests {
         let listed = lake.list_bronze().await.unwrap();
         assert_eq!(listed.len(), 1);
         assert_eq!((listed[0].key.as_str(), listed[0].bytes), (key, 3));
+    }
+
+    #[tokio::test]
+    async fn a_name_that_no_object_can_have_hides_no_other() {
+        use std::ffi::OsStr;
+        use std::os::unix::ffi::OsStrExt;
+
+        let dir = tempfile::tempdir().unwrap();
+        let orders = dir.path().join("bronze/orders");
+        std::fs::create_dir_all(&orders).unwrap();
+        let names = [&b"a\n.csv"[..], b"b\xff.csv", b"c\x1b[2J.csv"];
+        for name in names {
+            std::fs::write(orders.join(OsStr::from_bytes(name)), "").unwrap();
+        }
+        for number in 0..3_000 {
+            std::fs::write(orders.join(format!("{number:04}.csv")), "").unwrap();
+        }
+        let lake = Lake::open(Url::from_directory_path(dir.path()).unwrap().as_str()).unwrap();
+        let keys = lake.list_bronze().await.unwrap().into_iter().map(|object| object.key);
+        let (possible, other): (Vec<_>, Vec<_>) = keys.partition(|key| is_possible(key));
+        assert_eq!(possible.len(), 3_000);
+        let named = |name| format!("bronze/orders/{name}.csv");
+        assert_eq!(other, [named("a\n"), named("b\u{fffd}FF"), named("c\u{1b}[2J")]);
+        // It is given up in the middle without harm.
+        assert!(lake.bronze_stream().next().await.unwrap().is_ok());
     }
 
     #[test]

@@ -9,7 +9,6 @@ use tracing::debug;
 use super::account::Account;
 use super::{Candidate, ObjectError, PromoteError, Promoting, Share};
 use crate::examine::{Examined, judges_objects};
-use crate::quarantine;
 use crate::reading::Reading;
 
 impl Promoting<'_> {
@@ -57,7 +56,7 @@ impl Promoting<'_> {
         reading: &mut Reading<'_>,
     ) -> Result<bool, ObjectError> {
         if reading.too_heavy(self.lake).await?.is_some() {
-            self.set_aside(candidate, quarantine::EXPANDS_TOO_FAR.to_owned(), [0, 0], Vec::new());
+            self.set_aside_as_too_heavy(candidate);
             return Ok(false);
         }
         if judges_objects(self.checker.contract()) {

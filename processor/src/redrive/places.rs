@@ -30,19 +30,13 @@ pub(super) struct Listed {
 
 /// The objects of which the rule discarded rows.
 pub(super) async fn work(lake: &Lake, which: &Which) -> Result<Vec<Listed>, RedriveError> {
-    let Some(table) = Table::open(lake, discard::PATH).await? else { return Ok(Vec::new()) };
-    let context = session::context();
-    context.register_table("discard", table.provider().await?)?;
-    let dataset = match &which.dataset {
-        Some(dataset) => format!(" AND dataset = {}", quoted(dataset)),
-        None => String::new(),
-    };
     let sql = format!(
-        "SELECT DISTINCT dataset, bronze_key, bronze_etag FROM discard WHERE {}{dataset} ORDER BY 1, 2, 3",
-        named_by(which)
+        "SELECT DISTINCT dataset, bronze_key, bronze_etag FROM discard WHERE {} AND {} ORDER BY 1, 2, 3",
+        named_by(which),
+        of(which.dataset.as_deref())
     );
     let mut listed = Vec::new();
-    for batch in context.sql(&sql).await?.collect().await? {
+    for batch in answer(lake, &sql).await? {
         let cells: Vec<_> =
             batch.columns().iter().map(|column| cast(column, &DataType::Utf8)).collect::<Result<_, _>>()?;
         let text = |column: usize, row: usize| cells[column].as_string::<i32>().value(row).to_owned();
@@ -53,6 +47,36 @@ pub(super) async fn work(lake: &Lake, which: &Which) -> Result<Vec<Listed>, Redr
         }));
     }
     Ok(listed)
+}
+
+/// The rules that discard rows name, and how many do.
+pub(super) async fn rules(lake: &Lake, dataset: Option<&str>) -> Result<BTreeMap<String, u64>, RedriveError> {
+    let sql = format!(
+        "SELECT rule, count(*) FROM (SELECT unnest(string_to_array(rules, ',')) AS rule FROM discard WHERE {})
+         GROUP BY rule",
+        of(dataset)
+    );
+    let mut rules = BTreeMap::new();
+    for batch in answer(lake, &sql).await? {
+        let names = cast(batch.column(0), &DataType::Utf8)?;
+        let rows = batch.column(1).as_primitive::<Int64Type>();
+        let named = names.as_string::<i32>().iter().flatten().zip(rows.values());
+        rules.extend(named.map(|(rule, rows)| (rule.to_owned(), rows.unsigned_abs())));
+    }
+    Ok(rules)
+}
+
+/// What the discard table answers; nothing where there is none.
+async fn answer(lake: &Lake, sql: &str) -> Result<Vec<RecordBatch>, RedriveError> {
+    let Some(table) = Table::open(lake, discard::PATH).await? else { return Ok(Vec::new()) };
+    let context = session::context();
+    context.register_table("discard", table.provider().await?)?;
+    Ok(context.sql(sql).await?.collect().await?)
+}
+
+/// Whether a discard row is of the dataset, in SQL.
+fn of(dataset: Option<&str>) -> String {
+    dataset.map_or("TRUE".to_owned(), |dataset| format!("dataset = {}", quoted(dataset)))
 }
 
 /// Whether a discard row is on the work list, in SQL.

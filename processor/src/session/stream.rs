@@ -3,15 +3,16 @@
 use std::fmt;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, UInt32Array};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, UInt32Array};
 use datafusion::arrow::compute::take_record_batch;
-use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::catalog::TableProvider;
 use datafusion::catalog::streaming::StreamingTable;
 use datafusion::common::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::{Expr, cast, ident};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
 use datafusion::prelude::{DataFrame, SessionContext};
@@ -32,8 +33,17 @@ pub(crate) fn table(
     Ok(Arc::new(StreamingTable::try_new(schema, vec![Arc::new(partition)])?))
 }
 
-/// The rows of a session as a table for another one, which has memory of its own.
+/// The rows of a session as a table for another one, which has memory of its own, and texts: a sort knows how large those
+/// are, and not what it holds of a file's page with the views of it.
 pub(crate) fn rows_of(rows: DataFrame) -> Result<Arc<dyn TableProvider>, DataFusionError> {
+    let views = rows.schema().fields().iter().filter(|field| *field.data_type() == DataType::Utf8View);
+    let views: Vec<String> = views.map(|field| field.name().clone()).collect();
+    let columns = rows.schema().fields().iter().map(|field| match views.contains(field.name()) {
+        true => cast(ident(field.name()), DataType::Utf8).alias(field.name()),
+        false => ident(field.name()),
+    });
+    let columns: Vec<Expr> = columns.collect();
+    let rows = if views.is_empty() { rows } else { rows.select(columns)? };
     let schema = Arc::clone(rows.schema().inner());
     table(Arc::clone(&schema), move || {
         let rows = rows.clone();
@@ -46,12 +56,21 @@ pub(crate) fn rows_of(rows: DataFrame) -> Result<Arc<dyn TableProvider>, DataFus
     })
 }
 
+/// Bytes of the rows, of whatever they are a slice.
+pub(super) fn bytes(batch: &RecordBatch) -> usize {
+    let bytes = |column: &ArrayRef| match column.data_type() {
+        // What a view shows lies elsewhere, and is no part of the slice.
+        DataType::Utf8View => column.as_string_view().iter().flatten().map(str::len).sum(),
+        _ => column.to_data().get_slice_memory_size().unwrap_or_default(),
+    };
+    batch.columns().iter().map(bytes).sum()
+}
+
 /// Pieces that a sort with little memory can take one by one. Each has memory of its own: a slice counts as all of what it
 /// is a slice of.
 fn cut(batch: RecordBatch) -> Vec<Result<RecordBatch, ArrowError>> {
     let rows = u32::try_from(batch.num_rows()).unwrap_or(u32::MAX);
-    let bytes = |column: &ArrayRef| column.to_data().get_slice_memory_size().unwrap_or_default();
-    let row_bytes = batch.columns().iter().map(bytes).sum::<usize>() / batch.num_rows().max(1);
+    let row_bytes = bytes(&batch) / batch.num_rows().max(1);
     let step = (PIECE_BYTES / row_bytes.max(1)).clamp(1, PIECE_ROWS);
     let piece = |first: u32| {
         let last = rows.min(first.saturating_add(u32::try_from(step).unwrap_or(u32::MAX)));

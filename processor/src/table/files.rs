@@ -12,7 +12,7 @@ use datafusion::prelude::DataFrame;
 use deltalake::DeltaTableError;
 
 use super::{COMPACTED, CommitError, Replaced, Table, TableError, failed};
-use crate::session;
+use crate::session::{self, stream};
 
 /// The value of each partition column; `None` is null.
 pub type Partition = BTreeMap<String, Option<String>>;
@@ -60,9 +60,10 @@ impl Table {
     }
 
     async fn sorted(&self, partition: &Partition, order: &[&str]) -> Result<DataFrame, DataFusionError> {
-        let context = session::bounded(&session::BY_FEW_COLUMNS)?;
         let provider = self.provider().await.map_err(|error| DataFusionError::External(error.into()))?;
-        let rows = context.read_table(provider)?.filter(is(partition))?;
+        let memory = session::BY_FEW_COLUMNS_AT_ONCE.fitted(&provider, Some(is(partition))).await?;
+        let rows = session::bounded(&memory)?.read_table(provider)?.filter(is(partition))?;
+        let rows = session::bounded(&memory)?.read_table(stream::rows_of(rows)?)?;
         let has = |column: &&&str| rows.schema().has_column_with_unqualified_name(column);
         let order: Vec<SortExpr> =
             order.iter().filter(has).map(|column| ident(*column).sort(true, true)).collect();

@@ -129,7 +129,8 @@ impl Table {
             // In memory of its own: what the rows are made of may be sorting at the same time.
             _ => {
                 let order = columns.iter().map(|column| ident(column).sort(true, true)).collect();
-                session::bounded(&session::BY_DAY)?.read_table(stream::rows_of(rows)?)?.sort(order)?
+                let memory = session::BY_DAY.at_most(rows.task_ctx().session_config().batch_size());
+                session::bounded(&memory)?.read_table(stream::rows_of(rows)?)?.sort(order)?
             }
         };
         Partitioned::new(&self.delta)?.write(rows.execute_stream().await?).await

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::moto::Moto;
+use crate::queues::told;
 use chrono::Utc;
 use ingot_processor::alert::episode::{Event, Kind};
 use ingot_processor::alert::judge;
@@ -12,7 +13,7 @@ use ingot_processor::alert::target::{TRIES_MAX, Target, Webhook};
 use ingot_processor::contract::Contract;
 use ingot_processor::lake::Lake;
 use ingot_processor::run::run;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -236,19 +237,12 @@ fn thresholds_that_would_flap_or_mean_nothing_are_refused_at_once() {
 async fn a_topic_is_told_once_when_it_opens_and_once_when_it_resolves() {
     let (dir, lake) = lake();
     let moto = Moto::start();
-    let queue = moto.call("sqs", "AmazonSQS.CreateQueue", &json!({"QueueName": "seen"}))["QueueUrl"].take();
-    let topic = moto.form("sns", "Action=CreateTopic&Name=alerts&Version=2010-03-31");
-    let arn = topic.split("<TopicArn>").nth(1).unwrap().split('<').next().unwrap().to_owned();
-    let endpoint = "arn:aws:sqs:eu-west-1:123456789012:seen";
-    moto.form(
-        "sns",
-        &format!("Action=Subscribe&TopicArn={arn}&Protocol=sqs&Endpoint={endpoint}&Version=2010-03-31"),
-    );
+    let (queue, topic) = (moto.queue("seen"), moto.topic("alerts", "seen"));
 
     let run = |name: &str, value: f64| {
         feed(dir.path(), name, "gw-1", 2_000, value);
         let (code, _, stderr) =
-            moto.processor(&["run", "--lake", lake.url().as_str(), "--alert-topic", &arn]);
+            moto.processor(&["run", "--lake", lake.url().as_str(), "--alert-topic", &topic]);
         assert_eq!(code, 0, "{stderr}");
     };
     run("bad", 500.0);
@@ -257,14 +251,10 @@ async fn a_topic_is_told_once_when_it_opens_and_once_when_it_resolves() {
     run("good-2", 20.0);
     run("good-3", 20.0);
 
-    let receive = json!({"QueueUrl": queue, "MaxNumberOfMessages": 10});
-    let seen = moto.call("sqs", "AmazonSQS.ReceiveMessage", &receive)["Messages"].take();
-    let events: Vec<Value> = seen
-        .as_array()
-        .unwrap()
+    let events: Vec<Value> = moto
+        .received(&queue)
         .iter()
-        .map(|message| serde_json::from_str(message["Body"].as_str().unwrap()).unwrap())
-        .map(|told: Value| serde_json::from_str(told["Message"].as_str().unwrap()).unwrap())
+        .map(|body| told(body))
         .filter(|event: &Value| event["alert"] == "discards")
         .collect();
     let kinds: Vec<(&str, &str)> = events

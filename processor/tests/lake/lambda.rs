@@ -99,19 +99,3 @@ fn balanced(moto: &Moto) -> Value {
     assert_eq!(audited["rows_in"], sum.iter().sum::<i64>(), "{audited}");
     audited
 }
-
-/// A queue of moto's: its URL.
-fn queue(moto: &Moto, name: &str) -> String {
-    moto.call("sqs", "AmazonSQS.CreateQueue", &json!({"QueueName": name}))["QueueUrl"]
-        .as_str()
-        .unwrap()
-        .to_owned()
-}
-
-/// The bodies of the messages in a queue.
-fn received(moto: &Moto, queue: &str) -> Vec<String> {
-    let ask = json!({"QueueUrl": queue, "MaxNumberOfMessages": 10, "VisibilityTimeout": 0});
-    let mut answer = moto.call("sqs", "AmazonSQS.ReceiveMessage", &ask);
-    let Value::Array(messages) = answer["Messages"].take() else { return Vec::new() };
-    messages.iter().map(|message| message["Body"].as_str().unwrap().to_owned()).collect()
-}

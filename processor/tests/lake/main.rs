@@ -10,4 +10,5 @@ mod upkeep;
 
 // Stand-ins for AWS.
 mod moto;
+mod queues;
 mod runtime;

@@ -26,6 +26,9 @@ fn order_with(id: &str, amount: &str, created_at: &str) -> String {
     format!("{{\"order_id\":\"{id}\",\"status\":\"paid\",{amount},\"currency\":\"EUR\",{created_at}}}\n")
 }
 
+/// A name that a file can have and no object.
+const IMPOSSIBLE: &str = "bronze/orders/dt=2026-01-01/\u{1b}[2J.ndjson";
+
 /// Good lines around a bad one.
 fn around(id: &str, bad: &[u8]) -> Vec<u8> {
     [order(&format!("{id}-before")).as_bytes(), bad, b"\n", order(&format!("{id}-after")).as_bytes()].concat()
@@ -210,8 +213,9 @@ fn whatever_lies_in_bronze_the_rest_lands_and_the_books_balance() {
         lake.write(&key(case), &case.1);
     }
     lake.write("bronze/orders/readme.docx", "no rows");
+    lake.write(IMPOSSIBLE, order("nowhere"));
     let report = lake.run(&[]);
-    assert_eq!((&report["failed"], &report["skipped"]), (&serde_json::json!({}), &serde_json::json!(1)));
+    assert_eq!((&report["failed"], &report["skipped"]), (&serde_json::json!({}), &serde_json::json!(2)));
 
     let by_key = |sql: &str| -> BTreeMap<String, Value> {
         let rows = lake.query(sql).into_iter();
@@ -243,5 +247,12 @@ fn whatever_lies_in_bronze_the_rest_lands_and_the_books_balance() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     let reasons = lake.query("SELECT count(*) AS n FROM discard WHERE rule = '' OR record = ''");
     assert_eq!(reasons[0]["n"], 0, "each discarded row has a reason and says what it was");
+
+    // What no object can be named is a finding, shown so that it cannot write to a terminal.
+    let audited = lake.processor(&["audit"]);
+    let said = String::from_utf8(audited.stdout).unwrap();
+    assert_eq!(audited.status.code(), Some(1), "{said}");
+    assert!(said.contains("\\u{1b}[2J.ndjson\": the name has a control character"), "{said}");
+    std::fs::remove_file(lake.path().join(IMPOSSIBLE)).unwrap();
     lake.audit();
 }

@@ -183,6 +183,9 @@ fn a_redrive_gives_what_a_full_reprocess_gives_and_touches_nothing_else() {
     assert_eq!(full["equal"], true, "{full}");
     let again = one_json(&succeeded(lake.processor(&redrive)));
     assert_eq!((&again["objects"], &again["gold"]), (&json!(0), &json!([])));
+    // Of a rule by whose name nothing is discarded, it says by which names something is.
+    assert_eq!(again["other_rules"]["bad_currency"], 44, "{again}");
+    assert!(again["other_rules"].get("amount_range").is_none(), "{again}");
 }
 
 #[test]

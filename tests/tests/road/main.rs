@@ -8,6 +8,7 @@ mod contract_changes;
 mod contracts_document;
 mod explain;
 mod forget;
+mod memory;
 mod orders;
 mod privacy;
 mod readings;

@@ -184,7 +184,7 @@ fn listing_rows(objects: &[BronzeObject], datasets: &[String]) -> Result<RecordB
     let parsed = objects.iter().map(|object| BronzeKey::parse(&object.key, is_dataset));
     let (keys, misnamed): (Vec<Option<BronzeKey>>, Vec<bool>) = parsed
         .map(|key| {
-            let misnamed = matches!(key, Err(Skip::UnknownFormat { .. }));
+            let misnamed = key.as_ref().is_err_and(Skip::is_misnamed);
             (key.ok(), misnamed)
         })
         .unzip();

@@ -5,10 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{
-    LAKE, ODD, PREFIX, balanced, batch, created, failed, moto, program, put, queue, readings, received,
-    silver,
-};
+use super::{LAKE, ODD, PREFIX, balanced, batch, created, failed, moto, program, put, readings, silver};
 use crate::runtime::Function;
 
 #[test]
@@ -170,7 +167,7 @@ fn a_batch_that_the_rule_could_not_store_lands_in_bronze_byte_for_byte() {
 #[test]
 fn the_events_that_s3_itself_sends_are_understood() {
     let moto = moto();
-    let queue = queue(&moto, "bronze");
+    let queue = moto.queue("bronze");
     let wanted = "<NotificationConfiguration><QueueConfiguration><Id>b</Id>\
                   <Queue>arn:aws:sqs:eu-west-1:123456789012:bronze</Queue>\
                   <Event>s3:ObjectCreated:*</Event></QueueConfiguration></NotificationConfiguration>";
@@ -178,7 +175,7 @@ fn the_events_that_s3_itself_sends_are_understood() {
     for (number, key) in ODD.iter().enumerate() {
         put(&moto, key, &readings(&format!("d{number}"), 5));
     }
-    let bodies = received(&moto, &queue);
+    let bodies = moto.received(&queue);
     assert_eq!(bodies.len(), 5, "four objects and the test of the way: {bodies:?}");
     let function = Function::start(program(&moto));
     assert_eq!(failed(&function.invoke(&batch(&bodies)).unwrap()), [""; 0]);

@@ -4,15 +4,13 @@ use std::process::Command;
 
 use serde_json::json;
 
-use super::{
-    LAKE, ODD, balanced, batch, created, failed, moto, program, put, queue, readings, received, silver,
-};
+use super::{LAKE, ODD, balanced, batch, created, failed, moto, program, put, readings, silver};
 use crate::runtime::Function;
 
 #[test]
 fn an_object_whose_event_was_lost_is_found_by_the_audit_and_comes_through_the_queue() {
     let moto = moto();
-    let queue = queue(&moto, "bronze");
+    let queue = moto.queue("bronze");
     for key in ODD {
         put(&moto, key, &readings("d", 5));
     }
@@ -20,7 +18,7 @@ fn an_object_whose_event_was_lost_is_found_by_the_audit_and_comes_through_the_qu
     let (code, audited, stderr) = moto.processor(&words);
     assert_eq!((code, &audited["unprocessed_objects"]), (1, &json!(4)), "{stderr} {audited}");
     assert_eq!(audited["requeued"], 4, "{audited}");
-    let bodies = received(&moto, &queue);
+    let bodies = moto.received(&queue);
     assert_eq!(bodies.len(), 4, "{bodies:?}");
     let function = Function::start(program(&moto));
     assert_eq!(failed(&function.invoke(&batch(&bodies)).unwrap()), [""; 0]);
@@ -31,14 +29,8 @@ fn an_object_whose_event_was_lost_is_found_by_the_audit_and_comes_through_the_qu
 #[test]
 fn tasks_do_what_the_commands_of_their_names_do() {
     let moto = moto();
-    let (bronze, seen) = (queue(&moto, "bronze"), queue(&moto, "seen"));
-    let topic = moto.form("sns", "Action=CreateTopic&Name=alerts&Version=2010-03-31");
-    let topic = topic.split("<TopicArn>").nth(1).unwrap().split('<').next().unwrap().to_owned();
-    let subscriber = "arn:aws:sqs:eu-west-1:123456789012:seen";
-    moto.form(
-        "sns",
-        &format!("Action=Subscribe&TopicArn={topic}&Protocol=sqs&Endpoint={subscriber}&Version=2010-03-31"),
-    );
+    let (bronze, seen) = (moto.queue("bronze"), moto.queue("seen"));
+    let topic = moto.topic("alerts", "seen");
     let mut program = program(&moto);
     program
         .env("INGOT_QUEUE_URL", &bronze)
@@ -61,7 +53,7 @@ fn tasks_do_what_the_commands_of_their_names_do() {
     assert!(gold["gold"].as_array().unwrap().iter().any(|table| table["name"] == "sensor_hourly"), "{gold}");
     let hours = "SELECT count FROM gold.sensor_hourly WHERE device = 'd'";
     assert_eq!(moto.rows(LAKE, hours), [json!({"count": 7})]);
-    let opened: Vec<String> = received(&moto, &seen);
+    let opened: Vec<String> = moto.received(&seen);
     assert!(opened.iter().any(|told| told.contains("out_of_range")), "{opened:?}");
 
     let maintained = function.invoke(&json!({"task": "maintain"})).unwrap();
@@ -83,7 +75,7 @@ fn tasks_do_what_the_commands_of_their_names_do() {
         synced["tables"].as_array().unwrap().iter().any(|table| table["name"] == "silver_sensor_readings"),
         "{synced}"
     );
-    assert_eq!(received(&moto, &bronze), Vec::<String>::new());
+    assert_eq!(moto.received(&bronze), Vec::<String>::new());
 }
 
 #[test]
