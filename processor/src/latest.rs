@@ -136,7 +136,7 @@ async fn sorting(
         let memory = session::BY_ALL_COLUMNS.fitted(&rows, None).await?;
         let rows = as_silver(contract, session::bounded(&memory)?.read_table(rows)?, columns)?;
         let context = session::bounded(&memory)?;
-        context.register_table(name, session::stream::rows_of(rows)?)?;
+        context.register_table(name, session::stream::rows_of(rows, memory.rows)?)?;
         Ok(context)
     };
     context.await.map_err(failure(contract))

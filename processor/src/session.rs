@@ -22,8 +22,8 @@ pub(crate) struct Memory {
     bytes_max: usize,
     /// Of that, what each sort leaves free for merging: as much as keys of what it holds.
     merge_bytes: usize,
-    /// Rows at a time: what went to disk comes back with so many of each run at once.
-    rows: usize,
+    /// Most rows at a time: what went to disk comes back with so many of each run at once.
+    pub(crate) rows: usize,
     /// Sorts of one table at a time.
     partitions: usize,
 }
@@ -42,7 +42,7 @@ impl Memory {
         let sample = rows.limit(0, Some(SAMPLE_ROWS))?.collect().await?;
         let count = sample.iter().map(RecordBatch::num_rows).sum::<usize>().max(1);
         let row_bytes = sample.iter().map(stream::bytes).sum::<usize>() / count;
-        Ok(self.at_most(BATCH_BYTES / row_bytes.max(1)))
+        Ok(self.at_most(stream::PIECE_BYTES / row_bytes.max(1)))
     }
 
     /// The same with no more rows at a time than these.
@@ -66,9 +66,6 @@ pub(crate) const BY_DAY: Memory =
 
 /// Rows that are looked at to know how wide a table's rows are.
 const SAMPLE_ROWS: usize = 64;
-
-/// What so many rows at a time should not be more than; one row alone may.
-const BATCH_BYTES: usize = 2 * 1024 * 1024;
 
 /// One for the process, so that the footer of a data file, which never changes, is read once and not by each
 /// look-up of keys. Its cache is bounded (50 MB, DataFusion's default).

@@ -20,9 +20,8 @@ use futures::{StreamExt, TryStreamExt};
 
 use crate::column::text;
 
-/// Most rows, and about so many bytes, of a piece that goes into another session.
-const PIECE_ROWS: usize = 512;
-const PIECE_BYTES: usize = 2 * 1024 * 1024;
+/// About so many bytes are in a piece that goes into another session; one row alone may be more.
+pub(super) const PIECE_BYTES: usize = 2 * 1024 * 1024;
 
 /// A table whose rows are made when they are asked for.
 pub(crate) fn table(
@@ -33,9 +32,9 @@ pub(crate) fn table(
     Ok(Arc::new(StreamingTable::try_new(schema, vec![Arc::new(partition)])?))
 }
 
-/// The rows of a session as a table for another one, which has memory of its own, and texts: a sort knows how large those
-/// are, and not what it holds of a file's page with the views of it.
-pub(crate) fn rows_of(rows: DataFrame) -> Result<Arc<dyn TableProvider>, DataFusionError> {
+/// The rows of a session as a table for another one, at most so many at a time. They have memory of their own, and texts: a sort
+/// knows how large those are, and not what it holds of a file's page with the views of it.
+pub(crate) fn rows_of(rows: DataFrame, rows_max: usize) -> Result<Arc<dyn TableProvider>, DataFusionError> {
     let views = rows.schema().fields().iter().filter(|field| *field.data_type() == DataType::Utf8View);
     let views: Vec<String> = views.map(|field| field.name().clone()).collect();
     let columns = rows.schema().fields().iter().map(|field| match views.contains(field.name()) {
@@ -48,8 +47,10 @@ pub(crate) fn rows_of(rows: DataFrame) -> Result<Arc<dyn TableProvider>, DataFus
     table(Arc::clone(&schema), move || {
         let rows = rows.clone();
         let started = async move { rows.execute_stream().await };
-        let cut = |batch| {
-            futures::stream::iter(cut(batch).into_iter().map(|batch| batch.map_err(DataFusionError::from)))
+        let cut = move |batch| {
+            futures::stream::iter(
+                cut(batch, rows_max).into_iter().map(|batch| batch.map_err(DataFusionError::from)),
+            )
         };
         let rows = futures::stream::once(started).try_flatten().map_ok(cut).try_flatten();
         Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&schema), rows))
@@ -68,10 +69,10 @@ pub(super) fn bytes(batch: &RecordBatch) -> usize {
 
 /// Pieces that a sort with little memory can take one by one. Each has memory of its own: a slice counts as all of what it
 /// is a slice of.
-fn cut(batch: RecordBatch) -> Vec<Result<RecordBatch, ArrowError>> {
+fn cut(batch: RecordBatch, rows_max: usize) -> Vec<Result<RecordBatch, ArrowError>> {
     let rows = u32::try_from(batch.num_rows()).unwrap_or(u32::MAX);
     let row_bytes = bytes(&batch) / batch.num_rows().max(1);
-    let step = (PIECE_BYTES / row_bytes.max(1)).clamp(1, PIECE_ROWS);
+    let step = (PIECE_BYTES / row_bytes.max(1)).clamp(1, rows_max);
     let piece = |first: u32| {
         let last = rows.min(first.saturating_add(u32::try_from(step).unwrap_or(u32::MAX)));
         take_record_batch(&batch, &UInt32Array::from_iter_values(first..last))

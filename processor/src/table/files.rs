@@ -63,7 +63,7 @@ impl Table {
         let provider = self.provider().await.map_err(|error| DataFusionError::External(error.into()))?;
         let memory = session::BY_FEW_COLUMNS_AT_ONCE.fitted(&provider, Some(is(partition))).await?;
         let rows = session::bounded(&memory)?.read_table(provider)?.filter(is(partition))?;
-        let rows = session::bounded(&memory)?.read_table(stream::rows_of(rows)?)?;
+        let rows = session::bounded(&memory)?.read_table(stream::rows_of(rows, memory.rows)?)?;
         let has = |column: &&&str| rows.schema().has_column_with_unqualified_name(column);
         let order: Vec<SortExpr> =
             order.iter().filter(has).map(|column| ident(*column).sort(true, true)).collect();

@@ -130,7 +130,7 @@ impl Table {
             _ => {
                 let order = columns.iter().map(|column| ident(column).sort(true, true)).collect();
                 let memory = session::BY_DAY.at_most(rows.task_ctx().session_config().batch_size());
-                session::bounded(&memory)?.read_table(stream::rows_of(rows)?)?.sort(order)?
+                session::bounded(&memory)?.read_table(stream::rows_of(rows, memory.rows)?)?.sort(order)?
             }
         };
         Partitioned::new(&self.delta)?.write(rows.execute_stream().await?).await
