@@ -25,6 +25,7 @@ use datafusion::prelude::{DataFrame, SessionContext};
 
 use crate::contract::Contract;
 use crate::lake::Lake;
+use crate::quoted;
 use crate::session;
 use crate::silver;
 use crate::table::{
@@ -241,7 +242,7 @@ fn as_silver(contract: &Contract, rows: DataFrame, columns: &[String]) -> Result
 /// content, column by column: two versions of different content are never equal.
 fn latest_sql(contract: &Contract, days: Option<&BTreeSet<String>>) -> String {
     let own = silver_columns(contract);
-    let content: Vec<String> = contract.columns.iter().map(|column| quoted(&column.name)).collect();
+    let content: Vec<String> = contract.columns.iter().map(|column| quoted::name(&column.name)).collect();
     let order: Vec<String> = contract
         .latest_by
         .iter()
@@ -271,16 +272,11 @@ fn latest_sql(contract: &Contract, days: Option<&BTreeSet<String>>) -> String {
 }
 
 fn on_days_sql(days: &BTreeSet<String>) -> String {
-    let days: Vec<String> = days.iter().map(|day| format!("'{}'", day.replace('\'', "''"))).collect();
-    format!("dt IN ({})", days.join(", "))
+    format!("dt IN ({})", quoted::texts(days))
 }
 
 fn columns(names: &[String]) -> String {
-    names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ")
-}
-
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
+    names.iter().map(|name| quoted::name(name)).collect::<Vec<_>>().join(", ")
 }
 
 /// How many of these objects' rows silver shows, on these days or all.

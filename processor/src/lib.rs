@@ -57,6 +57,7 @@ pub mod pseudonym;
 pub mod quantile;
 pub mod quarantine;
 pub mod query;
+mod quoted;
 pub mod reading;
 pub mod rebuild;
 pub mod redact;

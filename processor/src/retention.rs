@@ -23,7 +23,7 @@ use crate::discard::DUPLICATE;
 use crate::lake::{BronzeObject, Lake, LakeError};
 use crate::ledger::{self, LedgerError};
 use crate::table::{CONFLICTS_MAX, CommitError, Files, Partition, Table, TableError, after_conflict};
-use crate::{discard, gold, session, silver};
+use crate::{discard, gold, quoted, session, silver};
 
 /// Where the table of what went is, below the lake.
 pub const PATH: &str = "expired";
@@ -215,9 +215,9 @@ struct Noted {
 async fn counted(table: &Table, path: &str, partition: &Partition) -> Result<Vec<Noted>, RetentionError> {
     let context = session::context();
     context.register_table("rows", table.provider().await?)?;
-    let is = partition.iter().map(|(column, value)| {
-        format!("{column} = '{}'", value.as_deref().unwrap_or_default().replace('\'', "''"))
-    });
+    let is = partition
+        .iter()
+        .map(|(column, value)| format!("{column} = {}", quoted::text(value.as_deref().unwrap_or_default())));
     let rule = if path == discard::PATH { "rule" } else { "'' AS rule" };
     let sql = format!(
         "SELECT bronze_key, bronze_etag, rule = '{DUPLICATE}', count(*) FROM (SELECT bronze_key, bronze_etag, {rule} FROM rows WHERE {}) GROUP BY 1, 2, 3",

@@ -22,7 +22,7 @@ use crate::dataset_check::record::{self, Failing};
 use crate::lake::Lake;
 use crate::ledger::{self, Batch, Entry};
 use crate::table::Table;
-use crate::{discard, session};
+use crate::{discard, quoted, session};
 
 /// The share of the bad rows that must have a value for it to be their common factor.
 const COMMON_SHARE: f64 = 0.95;
@@ -108,8 +108,8 @@ async fn freshness(lake: &Lake, contract: &Contract, now_ms: i64) -> Result<Opti
     };
     let context = session::context();
     context.register_table("silver", silver.provider().await?)?;
-    let time = contract.partition_by.replace('"', "\"\"");
-    let sql = format!("SELECT CAST(CAST(max(\"{time}\") AS TIMESTAMP) AS BIGINT) FROM silver");
+    let time = quoted::name(&contract.partition_by);
+    let sql = format!("SELECT CAST(CAST(max({time}) AS TIMESTAMP) AS BIGINT) FROM silver");
     let batches = context.sql(&sql).await?.collect().await?;
     let newest = batches
         .first()

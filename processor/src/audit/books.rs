@@ -24,7 +24,7 @@ use crate::contract::Contract;
 use crate::lake::Lake;
 use crate::session::stream::{self, rewritten};
 use crate::table::Table;
-use crate::{discard, ledger, quarantine, retention, session, silver};
+use crate::{discard, ledger, quarantine, quoted, retention, session, silver};
 
 pub(super) use rows::GATEWAY_SQL;
 
@@ -99,9 +99,10 @@ impl Books {
 
 /// Registers `set_aside`: the objects that a check keeps in quarantine under the contracts as they are now.
 async fn set_aside(session: &SessionContext, contracts: &[Contract]) -> Result<(), DataFusionError> {
-    let held: Vec<String> =
-        contracts.iter().map(|contract| format!("'{}'", contract.fingerprint.replace('\'', "''"))).collect();
-    let held = if held.is_empty() { "NULL".to_owned() } else { held.join(", ") };
+    let held = match contracts {
+        [] => "NULL".to_owned(),
+        _ => quoted::texts(contracts.iter().map(|contract| &contract.fingerprint)),
+    };
     let sql = format!(
         "SELECT bronze_key, bronze_etag, batches FROM (
            SELECT *, row_number() OVER (PARTITION BY bronze_key, bronze_etag ORDER BY set_aside_at DESC) AS nth

@@ -4,6 +4,7 @@ use super::books::Books;
 use super::{AuditError, Balance};
 use crate::bronze::BronzeKey;
 use crate::lake::BronzeObject;
+use crate::quoted;
 
 /// Objects that a report names; the rest is counted.
 const NAMED_MAX: usize = 100;
@@ -105,9 +106,9 @@ pub(super) async fn requeue<E: From<AuditError>>(
     loop {
         let sql = format!(
             "SELECT bronze_key, bronze_etag, bytes, modified_ms FROM ({PENDING})
-             WHERE modified_ms < {lost_before_ms} AND bronze_key > '{}'
+             WHERE modified_ms < {lost_before_ms} AND bronze_key > {}
              ORDER BY 1 LIMIT {REQUEUED_AT_ONCE}",
-            after.replace('\'', "''")
+            quoted::text(&after)
         );
         let mut page = Vec::new();
         books

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::entry::{Entry, units};
 use crate::contract::{Contract, LogicalType};
 use crate::discard::DUPLICATE;
+use crate::quoted;
 
 /// How many days back the latest rows are looked for: without a limit each look would read all of silver.
 pub const LATEST_DAYS: u32 = 30;
@@ -32,7 +33,7 @@ pub struct View {
 impl View {
     fn new(database: &str, name: &str, base: &Entry, description: String, select: String) -> Self {
         let name = name.to_lowercase();
-        let statement = format!("CREATE OR REPLACE VIEW {} AS\n{select}", quoted(&[database, &name]));
+        let statement = format!("CREATE OR REPLACE VIEW {} AS\n{select}", of(database, &name));
         Self { name, base: base.name.clone(), description, select, statement }
     }
 
@@ -60,11 +61,8 @@ pub(super) fn views(contracts: &[Contract], tables: &[Entry], database: &str) ->
         }
         for query in &contract.gold {
             if let Some(gold) = table(format!("gold_{}", query.name)) {
-                let select = format!(
-                    "SELECT {}\nFROM {} t",
-                    with_unit(contract, gold),
-                    quoted(&[database, &gold.name])
-                );
+                let select =
+                    format!("SELECT {}\nFROM {} t", with_unit(contract, gold), of(database, &gold.name));
                 views.push(View::new(database, &query.name, gold, query.description.clone(), select));
             }
         }
@@ -89,10 +87,10 @@ fn latest(contract: &Contract, silver: &Entry, database: &str) -> Option<View> {
     }
     // A reference's column is what was measured: each channel of a device is a series.
     let measured = contract.references.iter().map(|reference| &reference.on).filter(|on| !names.contains(on));
-    let series: Vec<String> = names.iter().copied().chain(measured).map(|name| quoted(&[name])).collect();
+    let series: Vec<String> = names.iter().copied().chain(measured).map(|name| quoted::name(name)).collect();
     let order: Vec<String> = std::iter::once(&contract.partition_by)
         .chain(counts)
-        .map(|name| format!("{} DESC", quoted(&[name])))
+        .map(|name| format!("{} DESC", quoted::name(name)))
         .collect();
     let select = format!(
         "SELECT {columns}\nFROM (\n  SELECT s.*, row_number() OVER (PARTITION BY {series} ORDER BY {order}) AS newest\n  \
@@ -100,7 +98,7 @@ fn latest(contract: &Contract, silver: &Entry, database: &str) -> Option<View> {
         columns = with_unit(contract, silver),
         series = series.join(", "),
         order = order.join(", "),
-        table = quoted(&[database, &silver.name]),
+        table = of(database, &silver.name),
     );
     let description =
         format!("The newest row of each {} in {LATEST_DAYS} days", series.join(" and ").replace('"', ""));
@@ -111,12 +109,14 @@ fn latest(contract: &Contract, silver: &Entry, database: &str) -> Option<View> {
 fn with_unit(contract: &Contract, table: &Entry) -> String {
     let has = |name: &str| table.columns.iter().any(|column| column.name == name);
     let mut columns: Vec<String> =
-        table.columns.iter().map(|column| format!("t.{}", quoted(&[&column.name]))).collect();
+        table.columns.iter().map(|column| format!("t.{}", quoted::name(&column.name))).collect();
     let listed = units(contract).into_iter().find(|(on, units)| has(on) && !units.is_empty());
     if let Some((on, units)) = listed.filter(|_| !has("unit")) {
-        let cases: Vec<String> =
-            units.iter().map(|(value, unit)| format!("WHEN {} THEN {}", text(value), text(unit))).collect();
-        columns.push(format!("CASE t.{} {} END AS \"unit\"", quoted(&[&on]), cases.join(" ")));
+        let cases: Vec<String> = units
+            .iter()
+            .map(|(value, unit)| format!("WHEN {} THEN {}", quoted::text(value), quoted::text(unit)))
+            .collect();
+        columns.push(format!("CASE t.{} {} END AS \"unit\"", quoted::name(&on), cases.join(" ")));
     }
     columns.join(", ")
 }
@@ -131,7 +131,7 @@ fn discards(contracts: &[Contract], discard: &Entry, database: &str) -> View {
     let mut cases: Vec<String> = meanings
         .iter()
         .map(|((dataset, rule), meaning)| {
-            let (dataset, rule, meaning) = (text(dataset), text(rule), text(meaning));
+            let (dataset, rule, meaning) = (quoted::text(dataset), quoted::text(rule), quoted::text(meaning));
             format!("    WHEN \"dataset\" = {dataset} AND \"rule\" = {rule} THEN {meaning}\n")
         })
         .collect();
@@ -140,7 +140,7 @@ fn discards(contracts: &[Contract], discard: &Entry, database: &str) -> View {
         ("LIKE 'type.%'".to_owned(), "A value is not of its column's type or pattern"),
         ("LIKE 'required.%'".to_owned(), "A required value is missing"),
     ] {
-        cases.push(format!("    WHEN \"rule\" {condition} THEN {}\n", text(meaning)));
+        cases.push(format!("    WHEN \"rule\" {condition} THEN {}\n", quoted::text(meaning)));
     }
     let select = format!(
         "SELECT \"dataset\", \"dt\", \"rule\",\n  CASE\n{cases}  END AS \"meaning\",\n  \
@@ -148,7 +148,7 @@ fn discards(contracts: &[Contract], discard: &Entry, database: &str) -> View {
          min(\"discarded_at\") AS \"first_at\", max(\"discarded_at\") AS \"last_at\"\n\
          FROM {table}\nGROUP BY \"dataset\", \"dt\", \"rule\"",
         cases = cases.concat(),
-        table = quoted(&[database, &discard.name]),
+        table = of(database, &discard.name),
     );
     let description = "Discarded rows by dataset, day and rule, with the rule's meaning".to_owned();
     View::new(database, "discards_by_rule", discard, description, select)
@@ -161,7 +161,7 @@ fn quality(ledger: &Entry, database: &str) -> View {
          sum(\"duplicates\") AS \"duplicates\",\n  \
          CAST(sum(\"discarded\") AS DOUBLE) * 100 / nullif(sum(\"rows_in\"), 0) AS \"discarded_percent\"\n\
          FROM {}\nGROUP BY \"dataset\", CAST(\"processed_at\" AS DATE)",
-        quoted(&[database, &ledger.name])
+        of(database, &ledger.name)
     );
     let description = "What became of the rows of each day on which they were processed".to_owned();
     View::new(database, "data_quality_by_day", ledger, description, select)
@@ -169,35 +169,18 @@ fn quality(ledger: &Entry, database: &str) -> View {
 
 fn failing(checks: &Entry, database: &str) -> View {
     let columns: Vec<String> =
-        checks.columns.iter().map(|column| format!("t.{}", quoted(&[&column.name]))).collect();
+        checks.columns.iter().map(|column| format!("t.{}", quoted::name(&column.name))).collect();
     let select = format!(
         "SELECT {columns}\nFROM (\n  SELECT c.*, row_number() OVER (PARTITION BY \"dataset\", \"check\", \"window\" \
          ORDER BY \"checked_at\" DESC) AS newest\n  FROM {table} c) t\nWHERE t.newest = 1 AND t.\"passed\" = false",
         columns = columns.join(", "),
-        table = quoted(&[database, &checks.name]),
+        table = of(database, &checks.name),
     );
     let description = "Checks of datasets whose newest result is a failure".to_owned();
     View::new(database, "failing_checks", checks, description, select)
 }
 
-/// A name, quoted part by part.
-fn quoted(parts: &[&str]) -> String {
-    let parts: Vec<String> = parts.iter().map(|part| format!("\"{}\"", part.replace('"', "\"\""))).collect();
-    parts.join(".")
-}
-
-/// A text in SQL.
-fn text(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_and_texts_cannot_leave_their_quotes() {
-        assert_eq!(quoted(&["lake", "a\"b"]), "\"lake\".\"a\"\"b\"");
-        assert_eq!(text("the order's"), "'the order''s'");
-    }
+/// A table or view of the database.
+fn of(database: &str, table: &str) -> String {
+    format!("{}.{}", quoted::name(database), quoted::name(table))
 }

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::name::check_name;
 use super::problem::Problems;
 use super::{Check, Column, LogicalType, Severity, odcs};
+use crate::quoted;
 
 /// The standard's metrics.
 const METRICS: [&str; 5] = ["rowCount", "nullValues", "missingValues", "invalidValues", "duplicateValues"];
@@ -195,7 +196,8 @@ fn sql(rule: &odcs::Quality, column: Option<&str>) -> Result<String, String> {
     }
     let mut query = query.replace("${object}", "silver").replace("${table}", "silver");
     if let Some(column) = column {
-        query = query.replace("${property}", &quoted(column)).replace("${column}", &quoted(column));
+        query =
+            query.replace("${property}", &quoted::name(column)).replace("${column}", &quoted::name(column));
     }
     Ok(query)
 }
@@ -220,7 +222,7 @@ fn metric(rule: &odcs::Quality, column: Option<&str>, columns: &[Column]) -> Res
     if let Some(unknown) = names.iter().find(|name| columns.iter().all(|column| column.name != **name)) {
         return Err(format!("{unknown} is no column"));
     }
-    let fields: Vec<String> = names.iter().map(|name| quoted(name)).collect();
+    let fields: Vec<String> = names.iter().map(|name| quoted::name(name)).collect();
     if metric != "rowCount" && fields.is_empty() {
         return Err(format!("{metric} must stand at a column, or name columns in arguments.properties"));
     }
@@ -245,7 +247,7 @@ fn metric(rule: &odcs::Quality, column: Option<&str>, columns: &[Column]) -> Res
         }
         "invalidValues" => {
             let valid = texts(argument("validValues"));
-            let pattern = argument("pattern").and_then(Value::as_str).map(literal);
+            let pattern = argument("pattern").and_then(Value::as_str).map(quoted::text);
             if valid.is_empty() && pattern.is_none() {
                 return Err("invalidValues needs arguments.validValues or arguments.pattern".into());
             }
@@ -323,7 +325,7 @@ fn freshness(level: &odcs::ServiceLevel, columns: &[Column]) -> Result<DatasetCh
         description: format!("Age of the newest {name}, in {}", level.unit.as_deref().unwrap_or("d")),
         sql: format!(
             "SELECT (${{now_s}} - date_part('epoch', max({}))) / {seconds:?} FROM silver",
-            quoted(name)
+            quoted::name(name)
         ),
         limits: vec![Limit::AtMost(age)],
         severity: Severity::Warn,
@@ -334,14 +336,7 @@ fn freshness(level: &odcs::ServiceLevel, columns: &[Column]) -> Result<DatasetCh
 /// A list of values as SQL text; what is null is left out.
 fn texts(list: Option<&Value>) -> String {
     let values = list.and_then(Value::as_array).into_iter().flatten().filter(|value| !value.is_null());
-    let texts = values.map(|value| value.as_str().map_or_else(|| literal(&value.to_string()), literal));
+    let texts =
+        values.map(|value| value.as_str().map_or_else(|| quoted::text(&value.to_string()), quoted::text));
     texts.collect::<Vec<_>>().join(", ")
-}
-
-fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
-}
-
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }

@@ -21,7 +21,7 @@ use crate::contract::{CheckWindow, Contract};
 use crate::lake::Lake;
 use crate::ledger::Batch;
 use crate::table::{Table, TableError};
-use crate::{discard, session, silver};
+use crate::{discard, quoted, session, silver};
 
 /// Days back to which one that was never judged is looked for.
 const UNJUDGED_DAYS_MAX: u64 = 7;
@@ -59,7 +59,7 @@ impl<'a> Tables<'a> {
             CheckWindow::Run => {
                 // The bounds let the scan skip every file whose statistics lie outside.
                 let bounds = brought.keys().map_or("FALSE".to_owned(), |(first, last)| {
-                    format!("bronze_key BETWEEN {} AND {}", quoted(first), quoted(last))
+                    format!("bronze_key BETWEEN {} AND {}", quoted::text(first), quoted::text(last))
                 });
                 let of_run = "LEFT SEMI JOIN run_objects AS run ON rows.bronze_key = run.bronze_key AND rows.bronze_etag = run.bronze_etag";
                 let silver =
@@ -181,12 +181,7 @@ pub(super) fn empty(contract: &Contract) -> Result<SessionContext, DataFusionErr
 }
 
 fn in_days(days: &BTreeSet<String>) -> String {
-    let days: Vec<String> = days.iter().map(|day| quoted(day)).collect();
-    if days.is_empty() { "FALSE".to_owned() } else { format!("dt IN ({})", days.join(", ")) }
-}
-
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
+    if days.is_empty() { "FALSE".to_owned() } else { format!("dt IN ({})", quoted::texts(days)) }
 }
 
 fn objects(brought: &Brought) -> Result<RecordBatch, DataFusionError> {

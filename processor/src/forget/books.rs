@@ -16,7 +16,7 @@ use datafusion::common::DataFusionError;
 use datafusion::logical_expr::{col, lit};
 
 use super::ForgetError;
-use super::plan::{self, Dataset, quoted};
+use super::plan::{self, Dataset};
 use crate::bronze::{BronzeKey, Format};
 use crate::check::Checker;
 use crate::decode::{FORGOTTEN, Fault};
@@ -27,7 +27,7 @@ use crate::ledger::{self, Entry};
 use crate::promote::{Candidate, ObjectError, day_of};
 use crate::reading::Reading;
 use crate::table::{CONFLICTS_MAX, CommitError, Partition, Table, after_conflict};
-use crate::{session, silver};
+use crate::{quoted, session, silver};
 
 /// Objects whose rows are taken out in one go.
 const OBJECTS_MAX: usize = 512;
@@ -209,9 +209,9 @@ async fn lying_now(
     let sql = format!(
         "SELECT {} FROM discard WHERE dataset = {} AND bronze_key = {} AND bronze_etag = {} AND rule NOT IN ('{DUPLICATE}', '{FORGOTTEN}')",
         names.join(", "),
-        quoted(dataset, '\''),
-        quoted(&gone.object.key, '\''),
-        quoted(&gone.object.etag, '\''),
+        quoted::text(dataset),
+        quoted::text(&gone.object.key),
+        quoted::text(&gone.object.etag),
     );
     let mut found = Vec::new();
     for batch in context.sql(&sql).await?.collect().await? {
@@ -303,10 +303,9 @@ async fn counted(
     let Some(table) = Table::open(lake, path).await? else { return Ok(counted) };
     let context = session::context();
     context.register_table("rows", table.provider().await?)?;
-    let keys: Vec<String> = keys.iter().map(|key| quoted(key, '\'')).collect();
     let sql = format!(
         "SELECT bronze_key, bronze_etag, rule, count(*) FROM (SELECT bronze_key, bronze_etag, {rule} FROM rows WHERE bronze_key IN ({})) GROUP BY 1, 2, 3",
-        keys.join(", ")
+        quoted::texts(keys)
     );
     for batch in context.sql(&sql).await?.collect().await? {
         let texts = (0..3).map(|at| cast(batch.column(at), &DataType::Utf8));

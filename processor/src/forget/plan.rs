@@ -28,7 +28,7 @@ use crate::lake::{BronzeObject, Lake};
 use crate::pseudonym::PseudonymKey;
 use crate::reading::Reading;
 use crate::table::Table;
-use crate::{discard, ledger, quarantine, session, silver};
+use crate::{discard, ledger, quarantine, quoted, session, silver};
 
 /// Where plans are, below the lake.
 const DIR: &str = "forgetting";
@@ -243,8 +243,8 @@ impl<'a> Search<'a> {
         context.register_table("silver", table.provider().await?)?;
         let sql = format!(
             "SELECT bronze_key, bronze_etag, ordinal FROM silver WHERE CAST({} AS VARCHAR) = {}",
-            quoted(&self.subject.column, '"'),
-            quoted(&shown, '\'')
+            quoted::name(&self.subject.column),
+            quoted::text(&shown)
         );
         let (places, candidates) = (&mut self.places, &mut self.candidates);
         each(context.sql(&sql).await?, |texts, ordinal| {
@@ -259,18 +259,18 @@ impl<'a> Search<'a> {
         let Some(table) = Table::open(self.lake, discard::PATH).await? else { return Ok(()) };
         let context = session::context();
         context.register_table("discard", table.provider().await?)?;
-        let unreadable = UNREADABLE.map(|rule| quoted(rule, '\'')).join(", ");
+        let unreadable = quoted::texts(UNREADABLE);
         let named = match &self.shown {
             Some(shown) => {
                 let written = Value::from(shown.as_str()).to_string();
-                format!(" OR strpos(record, {}) > 0", quoted(&written[1..written.len() - 1], '\''))
+                format!(" OR strpos(record, {}) > 0", quoted::text(&written[1..written.len() - 1]))
             }
             None => String::new(),
         };
         let sql = format!(
             "SELECT bronze_key, bronze_etag, ordinal, rule, record FROM discard
              WHERE dataset = {} AND (rule IN ({unreadable}) OR record LIKE '%[cut]'{named})",
-            quoted(&self.contract.dataset, '\'')
+            quoted::text(&self.contract.dataset)
         );
         let (places, candidates) = (&mut self.places, &mut self.candidates);
         let (shown, column) = (self.shown.clone(), &self.subject.column);
@@ -304,7 +304,7 @@ impl<'a> Search<'a> {
             context.register_table("books", table.provider().await?)?;
             let sql = format!(
                 "SELECT DISTINCT bronze_key, bronze_etag, CAST(0 AS BIGINT) AS ordinal FROM books WHERE dataset = {}",
-                quoted(&self.contract.dataset, '\'')
+                quoted::text(&self.contract.dataset)
             );
             let candidates = &mut self.candidates;
             each(context.sql(&sql).await?, |texts, _| {
@@ -337,7 +337,7 @@ impl<'a> Search<'a> {
 
     /// How many rows of silver and discard are at the places.
     async fn count(&mut self) -> Result<(), ForgetError> {
-        let dataset = quoted(&self.contract.dataset, '\'');
+        let dataset = quoted::text(&self.contract.dataset);
         for (path, of) in [
             (silver::rows_path(self.contract), String::new()),
             (discard::PATH.to_owned(), format!(" AND dataset = {dataset} AND rule <> '{FORGOTTEN}'")),
@@ -346,12 +346,12 @@ impl<'a> Search<'a> {
             let context = session::context();
             context.register_table("rows", table.provider().await?)?;
             let mut rows = 0;
-            let keys: Vec<String> = self.places.keys().map(|(key, _)| quoted(key, '\'')).collect();
+            let keys: Vec<&String> = self.places.keys().map(|(key, _)| key).collect();
             // So many names at once as a statement bears.
             for keys in keys.chunks(1_000) {
                 let sql = format!(
                     "SELECT bronze_key, bronze_etag, ordinal FROM rows WHERE bronze_key IN ({}){of}",
-                    keys.join(", ")
+                    quoted::texts(keys)
                 );
                 let places = &self.places;
                 each(context.sql(&sql).await?, |texts, ordinal| {
@@ -381,9 +381,4 @@ async fn each(rows: DataFrame, mut of: impl FnMut(&[String], i64)) -> Result<(),
         }
     }
     Ok(())
-}
-
-pub(super) fn quoted(text: &str, quote: char) -> String {
-    let twice: String = [quote, quote].iter().collect();
-    format!("{quote}{}{quote}", text.replace(quote, &twice))
 }

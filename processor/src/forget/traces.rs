@@ -10,12 +10,13 @@ use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::logical_expr::{col, lit};
 
 use super::object::has_word;
-use super::plan::{quoted, shown};
+use super::plan::shown;
 use super::{ForgetError, Subject};
 use crate::contract::Contract;
 use crate::dataset_check::record;
 use crate::lake::Lake;
 use crate::pseudonym::PseudonymKey;
+use crate::quoted;
 use crate::session;
 use crate::table::{CONFLICTS_MAX, CommitError, Table, after_conflict};
 
@@ -52,11 +53,11 @@ async fn in_checks(lake: &Lake, contract: &Contract, names: &[String]) -> Result
     let context = session::context();
     context.register_table("checks", table.provider().await?)?;
     let schema = record::schema();
-    let columns: Vec<String> = schema.fields().iter().map(|field| quoted(field.name(), '"')).collect();
+    let columns: Vec<String> = schema.fields().iter().map(|field| quoted::name(field.name())).collect();
     let sql = format!(
         "SELECT {} FROM checks WHERE dataset = {}",
         columns.join(", "),
-        quoted(&contract.dataset, '\'')
+        quoted::text(&contract.dataset)
     );
     let mut rows = Vec::new();
     let mut changed = false;

@@ -15,6 +15,7 @@ use crate::contract::Contract;
 use crate::discard;
 use crate::lake::{BronzeObject, Lake};
 use crate::promote::day_of;
+use crate::quoted;
 use crate::session;
 use crate::table::{CommitError, Table, after_conflict};
 
@@ -36,7 +37,7 @@ pub(super) async fn work(lake: &Lake, which: &Which) -> Result<Vec<Listed>, Redr
         of(which.dataset.as_deref())
     );
     let mut listed = Vec::new();
-    for batch in answer(lake, &sql).await? {
+    for batch in in_discard(lake, &sql).await? {
         let cells: Vec<_> =
             batch.columns().iter().map(|column| cast(column, &DataType::Utf8)).collect::<Result<_, _>>()?;
         let text = |column: usize, row: usize| cells[column].as_string::<i32>().value(row).to_owned();
@@ -57,7 +58,7 @@ pub(super) async fn rules(lake: &Lake, dataset: Option<&str>) -> Result<BTreeMap
         of(dataset)
     );
     let mut rules = BTreeMap::new();
-    for batch in answer(lake, &sql).await? {
+    for batch in in_discard(lake, &sql).await? {
         let names = cast(batch.column(0), &DataType::Utf8)?;
         let rows = batch.column(1).as_primitive::<Int64Type>();
         let named = names.as_string::<i32>().iter().flatten().zip(rows.values());
@@ -66,29 +67,32 @@ pub(super) async fn rules(lake: &Lake, dataset: Option<&str>) -> Result<BTreeMap
     Ok(rules)
 }
 
-/// What the discard table answers; nothing where there is none.
-async fn answer(lake: &Lake, sql: &str) -> Result<Vec<RecordBatch>, RedriveError> {
-    let Some(table) = Table::open(lake, discard::PATH).await? else { return Ok(Vec::new()) };
+/// What the lake's discard table answers; nothing where there is none.
+async fn in_discard(lake: &Lake, sql: &str) -> Result<Vec<RecordBatch>, RedriveError> {
+    match Table::open(lake, discard::PATH).await? {
+        Some(table) => answer(&table, sql).await,
+        None => Ok(Vec::new()),
+    }
+}
+
+/// What this version of the discard table answers.
+async fn answer(discard: &Table, sql: &str) -> Result<Vec<RecordBatch>, RedriveError> {
     let context = session::context();
-    context.register_table("discard", table.provider().await?)?;
+    context.register_table("discard", discard.provider().await?)?;
     Ok(context.sql(sql).await?.collect().await?)
 }
 
 /// Whether a discard row is of the dataset, in SQL.
 fn of(dataset: Option<&str>) -> String {
-    dataset.map_or("TRUE".to_owned(), |dataset| format!("dataset = {}", quoted(dataset)))
+    dataset.map_or("TRUE".to_owned(), |dataset| format!("dataset = {}", quoted::text(dataset)))
 }
 
 /// Whether a discard row is on the work list, in SQL.
 fn named_by(which: &Which) -> String {
     // Not LIKE: `_` in a rule's name would match any letter.
-    let rule = quoted(&format!(",{},", which.rule));
+    let rule = quoted::text(&format!(",{},", which.rule));
     let since = which.since_ms.map(|ms| format!(" AND discarded_at >= to_timestamp_millis({ms})"));
     format!("strpos(concat(',', rules, ','), {rule}) > 0{}", since.unwrap_or_default())
-}
-
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }
 
 /// What stands at a place: its rules and its record.
@@ -122,19 +126,17 @@ impl Places {
 
     async fn read(&mut self) -> Result<(), RedriveError> {
         self.standing.clear();
-        let context = session::context();
-        context.register_table("discard", self.table.provider().await?)?;
-        let keys: BTreeSet<String> = self.objects.iter().map(|(key, _)| quoted(key)).collect();
+        let keys: BTreeSet<&String> = self.objects.iter().map(|(key, _)| key).collect();
         if keys.is_empty() {
             return Ok(());
         }
         let sql = format!(
             "SELECT bronze_key, bronze_etag, rules, record, ordinal FROM discard
              WHERE bronze_key IN ({}) AND {}",
-            keys.into_iter().collect::<Vec<_>>().join(", "),
+            quoted::texts(keys),
             named_by(&self.which)
         );
-        for batch in context.sql(&sql).await?.collect().await? {
+        for batch in answer(&self.table, &sql).await? {
             let cells: Vec<_> = batch.columns()[..4]
                 .iter()
                 .map(|column| cast(column, &DataType::Utf8))

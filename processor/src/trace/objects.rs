@@ -18,6 +18,7 @@ use crate::contract::Contract;
 use crate::decode::FrameHeader;
 use crate::lake::{BronzeObject, Lake, LakeError};
 use crate::ledger::{self, Entry};
+use crate::quoted;
 use crate::reading::Reading;
 use crate::table::Table;
 
@@ -163,9 +164,9 @@ async fn headers(
 /// The places of the traced rows in one object, in order.
 async fn ordinals(context: &SessionContext, key: &str, etag: &str) -> Result<Vec<i64>, TraceError> {
     let sql = format!(
-        "SELECT ordinal FROM behind WHERE bronze_key = '{}' AND bronze_etag = '{}' ORDER BY ordinal",
-        key.replace('\'', "''"),
-        etag.replace('\'', "''")
+        "SELECT ordinal FROM behind WHERE bronze_key = {} AND bronze_etag = {} ORDER BY ordinal",
+        quoted::text(key),
+        quoted::text(etag)
     );
     let mut ordinals = Vec::new();
     for batch in context.sql(&sql).await?.collect().await? {
