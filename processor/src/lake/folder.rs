@@ -6,8 +6,9 @@
 use std::sync::Arc;
 use std::thread;
 
+use futures::StreamExt;
+use futures::executor::block_on_stream;
 use futures::stream::{self, BoxStream};
-use futures::{FutureExt, StreamExt};
 use object_store::path::{Error as PathError, Path};
 use object_store::{Error, ObjectMeta, ObjectStore, Result};
 use tokio::sync::mpsc;
@@ -30,10 +31,8 @@ pub(super) fn list(store: Arc<dyn ObjectStore>, prefix: Path) -> BoxStream<'stat
     let (sender, receiver) = mpsc::channel(AHEAD_MAX);
     let failed = sender.clone();
     let walk = move || {
-        let mut found = store.list(Some(&prefix));
-        // Nothing of it waits for anything but the disk.
-        while let Some(Some(next)) = found.next().now_or_never() {
-            if sender.blocking_send(listed(next)).is_err() {
+        for found in block_on_stream(store.list(Some(&prefix))) {
+            if sender.blocking_send(listed(found)).is_err() {
                 break;
             }
         }
