@@ -1,20 +1,24 @@
 //! Forgetting: a person or a device is erased from bronze, silver, discard and gold, and does not come back.
 //!
-//! In order: the subject is noted ([`crate::forgotten`]), so that from now on its rows are discarded; a [`plan`] of
-//! what goes is made from the tables' own places, and stored; then [`object`] by object bronze loses the rows, then
-//! discard, silver and the ledger ([`books`]) say so, gold is computed anew, and old files and logs go.
-//! Last comes a signed [`receipt`]. Every step can be done twice: cut anywhere, the same command goes on with the stored plan.
+//! In order: the subject is noted ([`crate::forgotten`]), so that from now on its rows are discarded; a [`search`] goes by
+//! the tables' own places and makes a [`plan`] of what goes, which is stored; then [`object`] by object bronze loses the rows, then
+//! discard, silver and the ledger ([`books`]) say so, gold is computed anew ([`golden`]: or loses rows), and old files and logs go.
+//! A second search finds what a processor brought meanwhile that did not know yet.
+//! Last comes a signed [`receipt`]. Every step can be done twice: cut anywhere, the same command searches again, and joins the
+//! stored plan.
 //!
-//! Places stay: an erased row is counted, as discarded by the rule `forgotten`, in bronze as in the books; so the
-//! audit balances, and a rebuild gives the same lake. Limits: objects that are not processed yet, and other copies of the
+//! Places stay: an erased row is counted, as discarded by the rule `forgotten`, in bronze as in the books, or as expired
+//! where retention let it go before; so the audit balances, and a rebuild gives the same lake. Limits: objects that are not processed yet, and other copies of the
 //! lake, are not looked at; nor are a bucket's noncurrent versions, which its lifecycle removes; the subject is a whole
 //! value of one column.
 
 mod books;
 mod frames;
+mod golden;
 mod object;
 mod plan;
 pub mod receipt;
+mod search;
 mod traces;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,9 +43,15 @@ use crate::table::{CONFLICTS_MAX, CommitError, Table, TableError, after_conflict
 
 use plan::Plan;
 use receipt::{Erased, Receipt};
+use search::Look;
 
 /// How long a file of no version may be a writer's who is still at work, in milliseconds.
 pub const IN_FLIGHT_MS: i64 = 10 * 60 * 1_000;
+
+/// How often rows are erased that came while others were.
+const ROUNDS_MAX: u32 = 3;
+const STILL_COMING: &str =
+    "a processor that does not know yet brings rows of the subject; end it, and give the same command again";
 
 /// Who is forgotten: a value of a column that names people or devices. It is never shown.
 #[derive(Clone)]
@@ -183,53 +193,45 @@ pub async fn forget(
     lake.check_writable()?;
     let started_ms = Utc::now().timestamp_millis();
     let mark = subject.mark(key);
+    let look = Look { lake, contracts: &concerned, key, subject, started_ms };
+    let mut read = BTreeSet::new();
     if settings.dry_run {
-        let plan = Plan::make(lake, &concerned, key, subject, started_ms, &progress).await?;
-        return Ok(report(&plan));
+        return Ok(report(&look.first(&mut read, &progress).await?));
     }
     forgotten::remember(lake, key, &subject.column, &mark).await?;
-    let plan = match Plan::stored(lake, &mark).await? {
-        Some(plan) => plan,
-        None => {
-            let plan = Plan::make(lake, &concerned, key, subject, started_ms, &progress).await?;
-            plan.store(lake, &mark).await?;
-            plan
-        }
-    };
-    let mut report = report(&plan);
-    let found = plan.objects();
-    let mut done = 0;
-    for contract in &concerned {
-        let Some(planned) = plan.datasets.get(&contract.dataset) else { continue };
-        for object in planned.objects.iter().filter(|object| object.in_bronze) {
-            if let Err(reason) = rewrite(lake, contract, object).await {
-                report.failed.insert(object.key.clone(), reason.to_string());
-            }
-            done += 1;
-            progress(done, found);
-        }
-        let checker = Checker::new(contract)?.forgetting(Forgotten::load(lake, contract).await?);
-        books::erase(lake, &checker, planned).await?;
-        report.gold.extend(gold::refresh(lake, contract).await?);
-        traces::erase(lake, contract, key, subject).await?;
-    }
+    let mut now = look.first(&mut read, &progress).await?;
     let in_flight_ms = if settings.alone { i64::MAX } else { started_ms - IN_FLIGHT_MS };
-    let mut versions = BTreeMap::new();
-    for path in touched(&concerned) {
-        if let Some(cut) = cut(lake, &path, in_flight_ms).await? {
-            report.in_flight += cut.in_flight;
-            versions.insert(path, cut.version);
+    let (mut gold, mut failed) = (Vec::new(), BTreeMap::new());
+    let mut round = 1;
+    loop {
+        let plan = now.clone().stored(lake, &mark).await?;
+        failed.extend(in_bronze(lake, &concerned, &now, &progress).await);
+        for contract in &concerned {
+            let Some(planned) = plan.datasets.get(&contract.dataset) else { continue };
+            let checker = Checker::new(contract)?.forgetting(Forgotten::load(lake, contract).await?);
+            books::erase(lake, &checker, planned).await?;
+            gold.extend(gold::refresh(lake, contract).await?);
+            golden::erase(lake, contract, key, subject).await?;
+            traces::erase(lake, contract, key, subject).await?;
         }
+        let (in_flight, versions) = cut_all(lake, &concerned, in_flight_ms).await?;
+        // A processor that did not know yet may have brought rows meanwhile.
+        now = look.again(&mut read).await?;
+        if !now.is_empty() && round < ROUNDS_MAX {
+            round += 1;
+            continue;
+        }
+        if !now.is_empty() {
+            failed.insert("new rows".to_owned(), STILL_COMING.to_owned());
+        }
+        let mut report = ForgetReport { gold, failed, in_flight, ..report(&plan) };
+        if report.is_complete() {
+            let receipt = Receipt::new(key, &subject.column, &mark, &plan, &report.datasets, versions);
+            report.receipt = Some(receipt.store(lake).await?);
+            Plan::finish(lake, &mark).await?;
+        }
+        return Ok(report);
     }
-    for leftover in lake.leftovers(in_flight_ms.min(Utc::now().timestamp_millis().saturating_add(1)))? {
-        lake.remove_leftover(&leftover)?;
-    }
-    if report.is_complete() {
-        let receipt = Receipt::new(key, &subject.column, &mark, &plan, &report.datasets, versions);
-        report.receipt = Some(receipt.store(lake).await?);
-        Plan::finish(lake, &mark).await?;
-    }
-    Ok(report)
 }
 
 /// The contracts that have the subject's column; all of them must know it as one that names subjects.
@@ -271,6 +273,27 @@ enum RewriteError {
     Changed,
 }
 
+/// Takes the rows out of bronze; the objects of which they could not be taken out, with the reason.
+async fn in_bronze(
+    lake: &Lake,
+    contracts: &[&Contract],
+    plan: &Plan,
+    progress: &impl Fn(u64, u64),
+) -> BTreeMap<String, String> {
+    let (mut failed, mut done) = (BTreeMap::new(), 0);
+    for contract in contracts {
+        let planned = plan.datasets.get(&contract.dataset);
+        for object in planned.iter().flat_map(|planned| &planned.objects).filter(|object| object.in_bronze) {
+            if let Err(reason) = rewrite(lake, contract, object).await {
+                failed.insert(object.key.clone(), reason.to_string());
+            }
+            done += 1;
+            progress(done, plan.objects());
+        }
+    }
+    failed
+}
+
 async fn rewrite(lake: &Lake, contract: &Contract, planned: &plan::Object) -> Result<(), RewriteError> {
     let object = lake.bronze_object_as(&planned.key, &planned.etag).await?.ok_or(RewriteError::Changed)?;
     let key = BronzeKey::parse(&object.key, |name| name == contract.dataset);
@@ -288,6 +311,26 @@ fn touched(contracts: &[&Contract]) -> Vec<String> {
         paths.extend(contract.gold.iter().map(|query| gold::path(&query.name)));
     }
     paths.into_iter().collect()
+}
+
+/// Removes what older versions of the tables show; the files that may be a writer's and stay, and by table the version that is
+/// the oldest now.
+async fn cut_all(
+    lake: &Lake,
+    contracts: &[&Contract],
+    in_flight_ms: i64,
+) -> Result<(u64, BTreeMap<String, u64>), ForgetError> {
+    let (mut in_flight, mut versions) = (0, BTreeMap::new());
+    for path in touched(contracts) {
+        if let Some(cut) = cut(lake, &path, in_flight_ms).await? {
+            in_flight += cut.in_flight;
+            versions.insert(path, cut.version);
+        }
+    }
+    for leftover in lake.leftovers(in_flight_ms.min(Utc::now().timestamp_millis().saturating_add(1)))? {
+        lake.remove_leftover(&leftover)?;
+    }
+    Ok((in_flight, versions))
 }
 
 async fn cut(lake: &Lake, path: &str, in_flight_ms: i64) -> Result<Option<crate::table::Cut>, ForgetError> {

@@ -3,7 +3,8 @@
 //! A gold table remembers, as a transaction in its own commit, which version of silver it shows. What
 //! silver's log says has changed since is computed anew and replaces what was there, in one commit; so is all of it by
 //! another query under the same name.
-//! Late data, a re-drive and erasure are no special cases. Days are computed one after another: memory holds what one
+//! Late data, a re-drive and erasure are no special cases. A day that silver keeps no longer is the exception: what
+//! retention let go cannot be summed up again, so gold of that day stays as it was. Days are computed one after another: memory holds what one
 //! of them takes, and gold's own rows.
 
 use std::collections::BTreeSet;
@@ -19,6 +20,7 @@ use serde::Serialize;
 use crate::contract::{Contract, GoldQuery, Window};
 use crate::lake::Lake;
 use crate::latest::{self, LatestError};
+use crate::retention::expired;
 use crate::session;
 use crate::silver::{self, on_days};
 use crate::table::{CONFLICTS_MAX, CommitError, Replaced, Table, TableError, after_conflict};
@@ -72,7 +74,7 @@ pub struct Refreshed {
     pub name: String,
     /// The version of silver that it shows now.
     pub silver_version: u64,
-    /// Days recomputed; `None` where all was.
+    /// Days that were replaced; `None` where all was.
     pub days: Option<usize>,
     /// Rows written.
     pub rows: usize,
@@ -175,19 +177,25 @@ async fn refresh_one(
     if shows.is_some_and(|shows| shows >= silver.version()) {
         return Ok(None);
     }
-    let days = match (query.window, shows) {
-        // The table of a query that was over all before has no days to replace.
-        (Window::Day, Some(shows))
-            if known.as_ref().is_some_and(|table| table.partition_columns() == ["dt"]) =>
-        {
-            silver.dts_changed_since(shows).await?
-        }
+    // The table of a query that was over all before has no days to replace.
+    let by_day = known.as_ref().filter(|table| table.partition_columns() == ["dt"]);
+    let mut days = match (query.window, shows, by_day) {
+        (Window::Day, Some(shows), Some(_)) => silver.dts_changed_since(shows).await?,
         _ => None,
     };
-    let one_by_one = match (query.window, &days) {
-        (Window::Day, None) => all_days(silver)?,
+    let mut one_by_one = match (query.window, &days) {
+        (Window::Day, None) => Some(all_days(silver)?),
         (_, days) => days.clone(),
     };
+    if query.window == Window::Day {
+        let gone = expired::days_of_silver(lake, &contract.dataset).await.map_err(failed)?;
+        if let (None, Some(table), false) = (&days, by_day, gone.is_empty()) {
+            days = Some(&all_days(silver)? | &all_days(table)?);
+        }
+        for days in [&mut days, &mut one_by_one].into_iter().flatten() {
+            days.retain(|day| !gone.contains(day));
+        }
+    }
     let rows = compute(silver, query, one_by_one).await.map_err(failed)?;
 
     let partitions: &[&str] = match query.window {
@@ -221,16 +229,21 @@ async fn shows(table: &Table, mark: i64) -> Result<Option<u64>, TableError> {
     Ok(version.and_then(|version| u64::try_from(*version).ok()))
 }
 
-/// Tells a query from any other. Another hash in another version of this program costs a computation, nothing else.
+/// Tells a query from any other. Another hash in another version of this program costs a computation, nothing else: what
+/// cannot be computed any more stays.
 fn mark(contract: &Contract, query: &GoldQuery) -> i64 {
     let mut hasher = DefaultHasher::new();
     (&contract.dataset, &query.sql, query.window == Window::Day).hash(&mut hasher);
     hasher.finish().cast_signed()
 }
 
-/// Every day that silver has rows of.
-fn all_days(silver: &Table) -> Result<Option<BTreeSet<String>>, TableError> {
-    Ok(silver.partitions(0)?.into_keys().map(|mut partition| partition.remove("dt").flatten()).collect())
+/// Every day that the table has rows of.
+fn all_days(table: &Table) -> Result<BTreeSet<String>, TableError> {
+    Ok(table
+        .partitions(0)?
+        .into_keys()
+        .filter_map(|mut partition| partition.remove("dt").flatten())
+        .collect())
 }
 
 /// The query's answer over silver, or over each of the given days.

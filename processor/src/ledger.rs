@@ -53,6 +53,13 @@ pub struct Entry {
     pub processed_ms: i64,
 }
 
+impl Entry {
+    /// Whether each record is somewhere.
+    pub(crate) fn is_even(&self) -> bool {
+        self.rows_in == self.silver + self.discarded + self.duplicates
+    }
+}
+
 /// A gateway's batch, as its frame's header says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Batch {

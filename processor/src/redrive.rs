@@ -13,7 +13,7 @@ mod judged;
 mod places;
 mod recount;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 use datafusion::arrow::compute::{filter_record_batch, not};
@@ -41,6 +41,9 @@ use crate::table::{CommitError, TableError};
 pub use judged::ROWS_MAX;
 use judged::{Judged, at};
 use places::{Listed, Places};
+
+/// Most rows that are judged again in one commit, unless one object alone has more ([`ROWS_MAX`]): they are in memory together.
+pub const GROUP_ROWS_MAX: u64 = 100_000;
 
 /// What is judged again.
 #[derive(Clone, Debug)]
@@ -146,7 +149,13 @@ pub async fn redrive(
         if !listed.is_empty() {
             let checker = Checker::new(contract)?.forgetting(Forgotten::load(lake, contract).await?);
             let candidates = candidates(lake, contract, &listed, &mut report).await?;
-            for group in groups(&candidates, GROUP_BYTES_MAX) {
+            let rows: HashMap<&str, u64> =
+                listed.iter().map(|listed| (listed.key.as_str(), listed.rows)).collect();
+            let rows =
+                |candidate: &Candidate| rows.get(candidate.object.key.as_str()).copied().unwrap_or_default();
+            for group in
+                groups(&candidates, GROUP_BYTES_MAX).flat_map(|group| within(group, GROUP_ROWS_MAX, rows))
+            {
                 redrive_group(lake, &checker, which, group, &mut report).await?;
                 done += group.len() as u64;
                 progress(done, found);
@@ -194,6 +203,24 @@ async fn candidates(
         }
     }
     Ok(candidates)
+}
+
+/// Cuts a group so that each part has at most so many rows to judge again; an object that has more is one of its own.
+fn within(
+    mut group: &[Candidate],
+    rows_max: u64,
+    rows: impl Fn(&Candidate) -> u64,
+) -> impl Iterator<Item = &[Candidate]> {
+    std::iter::from_fn(move || {
+        let mut sum = 0;
+        let fits = group.iter().take_while(|candidate| {
+            sum += rows(candidate);
+            sum <= rows_max
+        });
+        let (part, rest) = group.split_at(fits.count().max(1).min(group.len()));
+        group = rest;
+        (!part.is_empty()).then_some(part)
+    })
 }
 
 async fn redrive_group(
@@ -311,6 +338,20 @@ pub fn since_ms(text: &str) -> Result<i64, String> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn a_group_has_no_more_rows_than_fit_unless_one_object_alone_has() {
+        let candidate = |rows: u64| Candidate {
+            object: BronzeObject { key: String::new(), etag: String::new(), bytes: rows, modified_ms: 0 },
+            key: BronzeKey::parse("bronze/orders/a.csv", |_| true).unwrap(),
+        };
+        let group: Vec<Candidate> = [3, 3, 4, 11, 1, 0, 9, 1].map(candidate).into();
+        let parts: Vec<Vec<u64>> = within(&group, 10, |candidate| candidate.object.bytes)
+            .map(|part| part.iter().map(|candidate| candidate.object.bytes).collect())
+            .collect();
+        assert_eq!(parts, [vec![3, 3, 4], vec![11], vec![1, 0, 9], vec![1]]);
+        assert_eq!(within(&[], 10, |_| 1).count(), 0);
+    }
 
     #[test]
     fn since_is_a_day_or_a_moment() {

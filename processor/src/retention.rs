@@ -1,23 +1,21 @@
 //! Retention: what a contract keeps no longer goes, tier by tier, and the books know that it went.
 //!
 //! Silver, discard and daily gold go by partition, in one commit each; bronze goes by object, found through the
-//! ledger, so nothing goes that was not processed. Before anything goes, the table `expired` notes how many rows of
+//! ledger, so nothing goes that was not processed. Before anything goes, the table [`expired`] notes how many rows of
 //! which object: so the audit tells expired from lost. What is computed from a tier outlives it: gold of a
-//! day stays when silver of the day goes (only a `window: all` query, computed anew, sums what silver has).
+//! day stays as it was when silver of the day went (only a `window: all` query, computed anew, sums what silver has).
 //! A rebuild gives what bronze still has.
 
-use std::sync::Arc;
+pub(crate) mod expired;
 
-use chrono::{DateTime, Days, Utc};
-use datafusion::arrow::array::{AsArray, Int64Array, StringArray, TimestampMicrosecondArray};
+use chrono::{DateTime, Days};
+use datafusion::arrow::array::AsArray;
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Int64Type, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Int64Type};
 use datafusion::arrow::error::ArrowError;
-use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::DataFusionError;
 
 use crate::bronze::BronzeKey;
-use crate::column::{number, text, utc};
 use crate::contract::{Contract, Window};
 use crate::discard::DUPLICATE;
 use crate::lake::{BronzeObject, Lake, LakeError};
@@ -25,13 +23,7 @@ use crate::ledger::{self, LedgerError};
 use crate::table::{CONFLICTS_MAX, CommitError, Files, Partition, Table, TableError, after_conflict};
 use crate::{discard, gold, quoted, session, silver};
 
-/// Where the table of what went is, below the lake.
-pub const PATH: &str = "expired";
-/// What went, by object and tier. A step that was cut is noted twice, and counts once.
-pub const EXPIRED_SQL: &str = "SELECT dataset, tier, bronze_key, bronze_etag, sum(rows) AS rows FROM (
-     SELECT dataset, tier, dt, bronze_key, bronze_etag, max(rows) AS rows FROM expired_rows
-     GROUP BY dataset, tier, dt, bronze_key, bronze_etag)
-   GROUP BY dataset, tier, bronze_key, bronze_etag";
+use expired::{Noted, note};
 
 /// Retention failed; what is not done is due again.
 #[derive(Debug, thiserror::Error)]
@@ -92,19 +84,6 @@ impl Expiry {
 
 fn day(partition: &Partition) -> &str {
     partition.get("dt").and_then(Option::as_deref).unwrap_or_default()
-}
-
-/// The table's columns. `tier` is `bronze`, `silver`, `discard` or, of discard, `duplicate`.
-pub fn schema() -> SchemaRef {
-    Arc::new(Schema::new(vec![
-        text("dataset"),
-        text("tier"),
-        text("dt"),
-        text("bronze_key"),
-        text("bronze_etag"),
-        number("rows"),
-        utc("expired_at"),
-    ]))
 }
 
 /// What the contracts keep no longer at `now_ms`; nothing is changed.
@@ -181,9 +160,12 @@ pub async fn expire(lake: &Lake, expiry: &Expiry) -> Result<(), RetentionError> 
                 etag: object.etag.clone(),
                 rows: 0,
             });
-            note(lake, &expiry.dataset, "", &noted.collect::<Vec<_>>()).await?;
+            note(lake, &expiry.dataset, "", 0, &noted.collect::<Vec<_>>()).await?;
             for object in objects {
-                lake.remove_bronze(object).await?;
+                // What was stored under its name since is another object.
+                if lake.bronze_object_as(&object.key, &object.etag).await?.is_some() {
+                    lake.remove_bronze(object).await?;
+                }
             }
             Ok(())
         }
@@ -192,7 +174,8 @@ pub async fn expire(lake: &Lake, expiry: &Expiry) -> Result<(), RetentionError> 
                 let Some(mut table) = Table::open(lake, path).await? else { return Ok(()) };
                 if *noted {
                     let rows = counted(&table, path, partition).await?;
-                    note(lake, &expiry.dataset, day(partition), &rows).await?;
+                    let step = table.times_expired(partition).await?;
+                    note(lake, &expiry.dataset, day(partition), step, &rows).await?;
                 }
                 match table.expire(partition).await {
                     Err(CommitError::Conflict { .. }) => after_conflict(conflicts).await,
@@ -202,13 +185,6 @@ pub async fn expire(lake: &Lake, expiry: &Expiry) -> Result<(), RetentionError> 
             Err(CommitError::Conflict { table: path.clone() }.into())
         }
     }
-}
-
-struct Noted {
-    tier: &'static str,
-    key: String,
-    etag: String,
-    rows: i64,
 }
 
 /// The partition's rows by object.
@@ -242,35 +218,6 @@ async fn counted(table: &Table, path: &str, partition: &Partition) -> Result<Vec
         }
     }
     Ok(noted)
-}
-
-async fn note(lake: &Lake, dataset: &str, dt: &str, noted: &[Noted]) -> Result<(), RetentionError> {
-    if noted.is_empty() {
-        return Ok(());
-    }
-    let texts = |of: &dyn Fn(&Noted) -> String| Arc::new(StringArray::from_iter_values(noted.iter().map(of)));
-    let now = TimestampMicrosecondArray::from_value(Utc::now().timestamp_micros(), noted.len());
-    let rows = RecordBatch::try_new(
-        schema(),
-        vec![
-            texts(&|_| dataset.to_owned()),
-            texts(&|noted| noted.tier.to_owned()),
-            texts(&|_| dt.to_owned()),
-            texts(&|noted| noted.key.clone()),
-            texts(&|noted| noted.etag.clone()),
-            Arc::new(Int64Array::from_iter_values(noted.iter().map(|noted| noted.rows))),
-            Arc::new(now.with_timezone("UTC")),
-        ],
-    )?;
-    let mut table = Table::open_or_create(lake, PATH, &schema(), &["dataset"]).await?;
-    for conflicts in 0..CONFLICTS_MAX {
-        match table.append(rows.clone(), &[]).await {
-            Err(CommitError::Conflict { .. }) => after_conflict(conflicts).await,
-            done => return Ok(done?),
-        }
-        table.refresh().await?;
-    }
-    Err(CommitError::Conflict { table: PATH.to_owned() }.into())
 }
 
 #[cfg(test)]

@@ -80,8 +80,7 @@ pub async fn run_telling(
     let found = pending.values().map(|objects| objects.len() as u64).sum();
     let mut done = 0;
     progress(done, found);
-    for checker in &checkers {
-        let contract = checker.contract();
+    for (contract, mut checker) in contracts.iter().zip(checkers) {
         let dataset = &contract.dataset;
         let waiting = pending.get(dataset).map_or(&[][..], Vec::as_slice);
         if !waiting.is_empty() {
@@ -90,7 +89,9 @@ pub async fn run_telling(
         let (mut landed, mut kept) = (HashSet::new(), 0);
         let mut left = waiting;
         for group in groups(waiting, GROUP_BYTES_MAX) {
-            let promoted = match promote(lake, checker, group, Utc::now().timestamp_millis()).await {
+            // Whoever is forgotten while the run goes on is left out from the next group on.
+            checker = checker.forgetting(Forgotten::load(lake, contract).await?);
+            let promoted = match promote(lake, &checker, group, Utc::now().timestamp_millis()).await {
                 Ok(promoted) => promoted,
                 Err(error) => {
                     warn!(%dataset, %error, "the dataset is left for the next run");

@@ -22,9 +22,10 @@ use super::AuditError;
 use crate::column::text;
 use crate::contract::Contract;
 use crate::lake::Lake;
+use crate::retention::expired;
 use crate::session::stream::{self, rewritten};
 use crate::table::Table;
-use crate::{discard, ledger, quarantine, quoted, retention, session, silver};
+use crate::{discard, ledger, quarantine, quoted, session, silver};
 
 pub(super) use rows::GATEWAY_SQL;
 
@@ -39,8 +40,7 @@ impl Books {
         let session = session::bounded(&session::BY_FEW_COLUMNS)?;
         registered(&session, lake, "ledger", ledger::PATH, &ledger::schema()).await?;
         registered(&session, lake, "quarantine", quarantine::PATH, &quarantine::schema()).await?;
-        registered(&session, lake, "expired_rows", retention::PATH, &retention::schema()).await?;
-        session.register_table("expired", session.sql(retention::EXPIRED_SQL).await?.into_view())?;
+        expired::register(&session, lake).await?;
         set_aside(&session, contracts).await?;
         // The batches of an object in quarantine are there, too.
         let batches =

@@ -26,6 +26,7 @@ use crate::lake::{BronzeObject, Lake};
 use crate::ledger::{self, Entry};
 use crate::promote::{Candidate, ObjectError, day_of};
 use crate::reading::Reading;
+use crate::retention::expired;
 use crate::table::{CONFLICTS_MAX, CommitError, Partition, Table, after_conflict};
 use crate::{quoted, session, silver};
 
@@ -147,7 +148,7 @@ impl<'a> Gone<'a> {
                 byte_len: now.map_or(0, |row| row.byte_len),
             }
         };
-        self.object.places.all().into_iter().map(row).collect()
+        self.object.in_books().into_iter().map(row).collect()
     }
 }
 
@@ -254,32 +255,37 @@ async fn in_ledger(lake: &Lake, checker: &Checker, gone: &[Gone<'_>]) -> Result<
     for conflicts in 0..CONFLICTS_MAX {
         let mut table = ledger::open(lake).await?;
         let before = ledger::entries_of(&table, &keys).await?;
+        let expired = expired::of(lake, contract, &keys).await?;
         let in_silver = counted(lake, &silver::rows_path(contract), &keys, "'' AS rule").await?;
         let in_discard = counted(lake, discard::PATH, &keys, "rule").await?;
         let mut rows = Vec::new();
-        let mut changed = false;
+        let (mut changed, mut is_even) = (false, true);
         for entry in before.into_iter().filter(|entry| entry.dataset == contract.dataset) {
             let id = BronzeObject::id_of(&entry.bronze_key, &entry.bronze_etag);
             let object =
                 gone.iter().find(|gone| BronzeObject::id_of(&gone.object.key, &gone.object.etag) == id);
             let mut now = entry.clone();
             if let Some(gone) = object {
-                let mut rules = in_discard.get(&id).cloned().unwrap_or_default();
-                now.duplicates = rules.remove(DUPLICATE).unwrap_or_default().cast_signed();
-                now.discarded = rules.values().sum::<u64>().cast_signed();
-                now.rules = rules;
-                let silver = in_silver.get(&id).and_then(|rows| rows.get("")).copied();
-                now.silver = silver.unwrap_or_default().cast_signed();
+                let silver = in_silver.get(&id).and_then(|rows| rows.get("")).copied().unwrap_or_default();
+                let rules = in_discard.get(&id).cloned().unwrap_or_default();
+                let expired = expired.get(&id).copied().unwrap_or_default();
+                now = expired.counted(&entry, silver.cast_signed(), rules);
                 if let Some((candidate, found)) = &gone.now {
                     now.bytes = candidate.object.bytes.cast_signed();
                     now.warnings.clone_from(&found.warnings);
                 }
+                is_even &= now.is_even();
             }
             changed |= now != entry;
             rows.push(now.row()?);
         }
         if !changed {
             return Ok(());
+        }
+        if !is_even && conflicts + 1 < CONFLICTS_MAX {
+            // Rows went or came while they were counted.
+            after_conflict(conflicts).await;
+            continue;
         }
         let these = col("bronze_key").in_list(keys.iter().map(|key| lit(*key)).collect(), false);
         let predicate = col("dataset").eq(lit(contract.dataset.as_str())).and(these);

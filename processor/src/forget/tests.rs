@@ -23,6 +23,7 @@ use crate::audit::audit;
 use crate::decode::{Field, Parts};
 use crate::examine::WHOLE;
 use crate::lake::BronzeObject;
+use crate::maintain::MaintainSettings;
 use crate::query::query;
 use crate::rebuild::rebuild;
 use crate::run::run;
@@ -317,8 +318,15 @@ async fn cut_after_any_step_the_same_command_completes_it() {
         let contract = &lake.contracts[0];
         let mark = subject.mark(&lake.key);
         forgotten::remember(&lake.lake, &lake.key, &subject.column, &mark).await.unwrap();
-        let plan = Plan::make(&lake.lake, &[contract], &lake.key, &subject, 0, &|_, _| {}).await.unwrap();
-        plan.store(&lake.lake, &mark).await.unwrap();
+        let look = Look {
+            lake: &lake.lake,
+            contracts: &[contract],
+            key: &lake.key,
+            subject: &subject,
+            started_ms: 0,
+        };
+        let plan = look.first(&mut BTreeSet::new(), |_, _| {}).await.unwrap();
+        let plan = plan.stored(&lake.lake, &mark).await.unwrap();
         let planned = &plan.datasets[&contract.dataset];
         let some = if done == 1 { 1 } else { planned.objects.len() };
         if done > 0 {
@@ -345,6 +353,120 @@ async fn cut_after_any_step_the_same_command_completes_it() {
         assert_eq!(holding(lake.dir.path(), DEVICE), Vec::<String>::new(), "cut {done}");
         lake.holds().await;
     }
+}
+
+/// The same tier by tier: what retention let go of silver and discard is still in bronze and gold.
+#[tokio::test]
+async fn what_retention_let_go_is_erased_where_it_still_is_and_the_books_balance() {
+    let mut lake = Fixture::with_bronze(false);
+    lake.contracts[0].retention.silver_days = Some(30);
+    lake.contracts[0].retention.discard_days = Some(30);
+    lake.run().await;
+    let maintain = async |lake: &Fixture| {
+        let settings = MaintainSettings::default();
+        let due = crate::maintain::plan(&lake.lake, &lake.contracts, settings, AT_MS + 90 * 86_400_000).await;
+        let done = crate::maintain::maintain(&lake.lake, &due.unwrap(), settings, |_, _| {}).await;
+        assert_eq!(done.failed, Vec::<String>::new());
+    };
+    maintain(&lake).await;
+    let count = "SELECT count(*) AS n FROM silver.sensor_readings";
+    assert!(lake.rows(count).await.contains("| 0 |"));
+    let gold =
+        "SELECT * FROM gold.sensor_hourly WHERE device <> 'sensor-forgetme' ORDER BY device, window_start";
+    let others = lake.rows(gold).await;
+    assert!(lake.rows("SELECT device FROM gold.sensor_hourly").await.contains(DEVICE));
+    // One that comes late is in silver and discard, beside what went of its object's kind.
+    lake.write(
+        "bronze/sensor_readings/dt=2026-01-01/late.ingot",
+        frame(3, &[(DEVICE, 4, 20.0), ("d2", 5, 20.0), (DEVICE, 5, 999.0)]),
+    );
+    lake.run().await;
+
+    let report = lake.forget(&format!("device={DEVICE}")).await;
+    let erased = &report.datasets["sensor_readings"];
+    assert_eq!((erased.bronze_objects, erased.bronze_rows), (4, 6), "{report:?}");
+    assert_eq!((erased.silver_rows, erased.discard_rows), (1, 1), "{report:?}");
+    assert!(report.receipt.is_some());
+    assert_eq!(holding(lake.dir.path(), DEVICE), Vec::<String>::new());
+    assert_eq!(lake.rows(gold).await, others, "gold of others stays");
+    for _ in 0..2 {
+        let balance = audit(&lake.lake, &lake.contracts).await.unwrap();
+        assert!(balance.is_balanced(), "{:?}", balance.findings);
+        maintain(&lake).await;
+        lake.run().await;
+    }
+}
+
+/// What a processor promotes that began before the subject was noted.
+async fn promoted_unknowing(lake: &Fixture, key: &str) {
+    let object = lake.lake.stored_object(key).await.unwrap().unwrap();
+    let key = BronzeKey::parse(key, |_| true).unwrap();
+    let checker = Checker::new(&lake.contracts[0]).unwrap();
+    let candidate = crate::promote::Candidate { object, key };
+    crate::promote::promote(&lake.lake, &checker, &[candidate], AT_MS).await.unwrap();
+}
+
+#[tokio::test]
+async fn rows_that_came_after_the_plan_was_made_go_with_the_same_command_again() {
+    let lake = Fixture::new(false).await;
+    let subject: Subject = format!("device={DEVICE}").parse().unwrap();
+    let mark = subject.mark(&lake.key);
+    forgotten::remember(&lake.lake, &lake.key, &subject.column, &mark).await.unwrap();
+    let contracts = [&lake.contracts[0]];
+    let look = Look {
+        lake: &lake.lake,
+        contracts: &contracts,
+        key: &lake.key,
+        subject: &subject,
+        started_ms: AT_MS,
+    };
+    let mut read = BTreeSet::new();
+    let plan = look.first(&mut read, |_, _| {}).await.unwrap();
+    plan.stored(&lake.lake, &mark).await.unwrap();
+    assert_eq!(look.again(&mut read).await.unwrap().objects(), 3, "its rows are in the tables still");
+
+    let late = "bronze/sensor_readings/dt=2026-01-01/late.ingot";
+    lake.write(late, frame(3, &[(DEVICE, 4, 20.0), ("d2", 5, 20.0)]));
+    promoted_unknowing(&lake, late).await;
+    let came = look.again(&mut read).await.unwrap();
+    let came: Vec<_> =
+        came.datasets["sensor_readings"].objects.iter().filter(|object| object.key == late).collect();
+    assert!(came.len() == 1 && came[0].in_bronze, "{came:?}");
+
+    let report = lake.forget(&format!("device={DEVICE}")).await;
+    let erased = &report.datasets["sensor_readings"];
+    assert_eq!((erased.bronze_objects, erased.bronze_rows, erased.silver_rows), (4, 5, 4), "{report:?}");
+    assert!(report.receipt.is_some());
+    assert_eq!(holding(lake.dir.path(), DEVICE), Vec::<String>::new());
+    lake.holds().await;
+}
+
+#[tokio::test]
+async fn an_object_that_was_overwritten_or_cannot_be_rewritten_is_done_once_it_is_mended() {
+    let lake = Fixture::new(false).await;
+    let key = "bronze/sensor_readings/dt=2026-01-01/d.ndjson";
+    let subject: Subject = format!("device={DEVICE}").parse().unwrap();
+    let contracts = [&lake.contracts[0]];
+    let look = Look {
+        lake: &lake.lake,
+        contracts: &contracts,
+        key: &lake.key,
+        subject: &subject,
+        started_ms: AT_MS,
+    };
+    // An earlier run made its plan and was cut; then the object was stored again with other rows.
+    let plan = look.first(&mut BTreeSet::new(), |_, _| {}).await.unwrap();
+    plan.stored(&lake.lake, &subject.mark(&lake.key)).await.unwrap();
+    let row = |seq: u32| {
+        format!(
+            "{{\"device\":\"{DEVICE}\",\"channel\":\"temperature\",\"value\":5,\"at\":{AT_MS},\"seq\":{seq},\"boot\":1}}\n"
+        )
+    };
+    lake.write(key, row(3) + &row(50) + &row(3).replace(DEVICE, "d2"));
+    lake.run().await;
+    let report = lake.forget(&format!("device={DEVICE}")).await;
+    assert!(report.failed.is_empty() && report.receipt.is_some(), "{report:?}");
+    assert_eq!(holding(lake.dir.path(), DEVICE), Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::logical_expr::{col, lit};
 
 use super::object::has_word;
-use super::plan::shown;
+use super::search::shown;
 use super::{ForgetError, Subject};
 use crate::contract::Contract;
 use crate::dataset_check::record;

@@ -11,7 +11,6 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 
 use super::folder::{self, Listed};
-use super::replace::NOTES;
 use super::{Lake, LakeError, location};
 
 /// Questions to the store at once.
@@ -108,7 +107,8 @@ impl Lake {
             Listed::Object(meta) => lake.listed(meta),
             Listed::Impossible(key) => BronzeObject { key, etag: String::new(), bytes: 0, modified_ms: 0 },
         });
-        if self.may_have(NOTES) { self.clone().known_as_stream(found) } else { found.boxed() }
+        // Notes may come while it is listed: they are looked at page by page.
+        self.clone().known_as_stream(found)
     }
 
     /// A listed object's bytes, if it still is what was listed.

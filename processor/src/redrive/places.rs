@@ -27,24 +27,30 @@ pub(super) struct Listed {
     pub dataset: String,
     pub key: String,
     pub etag: String,
+    /// Its rows on the work list.
+    pub rows: u64,
 }
 
 /// The objects of which the rule discarded rows.
 pub(super) async fn work(lake: &Lake, which: &Which) -> Result<Vec<Listed>, RedriveError> {
     let sql = format!(
-        "SELECT DISTINCT dataset, bronze_key, bronze_etag FROM discard WHERE {} AND {} ORDER BY 1, 2, 3",
+        "SELECT dataset, bronze_key, bronze_etag, count(*) FROM discard WHERE {} AND {} GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",
         named_by(which),
         of(which.dataset.as_deref())
     );
     let mut listed = Vec::new();
     for batch in in_discard(lake, &sql).await? {
-        let cells: Vec<_> =
-            batch.columns().iter().map(|column| cast(column, &DataType::Utf8)).collect::<Result<_, _>>()?;
+        let cells: Vec<_> = batch.columns()[..3]
+            .iter()
+            .map(|column| cast(column, &DataType::Utf8))
+            .collect::<Result<_, _>>()?;
         let text = |column: usize, row: usize| cells[column].as_string::<i32>().value(row).to_owned();
+        let rows = batch.column(3).as_primitive::<Int64Type>();
         listed.extend((0..batch.num_rows()).map(|row| Listed {
             dataset: text(0, row),
             key: text(1, row),
             etag: text(2, row),
+            rows: rows.value(row).unsigned_abs(),
         }));
     }
     Ok(listed)
@@ -98,12 +104,15 @@ fn named_by(which: &Which) -> String {
 /// What stands at a place: its rules and its record.
 type Standing = BTreeMap<i64, (String, String)>;
 
-/// One snapshot of a group's places on the work list.
+/// A group's places on the work list, in one snapshot of discard at a time. A later one has no places beyond the first's:
+/// what another redrive put on the list meanwhile was not judged by this one, and waits for the next.
 pub(super) struct Places {
     which: Which,
     table: Table,
     objects: BTreeSet<(String, String)>,
     standing: BTreeMap<(String, String), (BTreeSet<i64>, Standing)>,
+    /// The first snapshot's places, once it is read.
+    first: Option<BTreeMap<(String, String), BTreeSet<i64>>>,
     conflicts: u32,
 }
 
@@ -118,9 +127,12 @@ impl Places {
             table: discard::open(lake).await?,
             objects: objects.map(id).collect(),
             standing: BTreeMap::new(),
+            first: None,
             conflicts: 0,
         };
         places.read().await?;
+        let first = places.standing.iter().map(|(id, (ordinals, _))| (id.clone(), ordinals.clone()));
+        places.first = Some(first.collect());
         Ok(places)
     }
 
@@ -144,11 +156,14 @@ impl Places {
             let text = |column: usize, row: usize| cells[column].as_string::<i32>().value(row).to_owned();
             let ordinals = batch.column(4).as_primitive::<Int64Type>();
             for row in 0..batch.num_rows() {
-                let id = (text(0, row), text(1, row));
-                if self.objects.contains(&id) {
+                let (id, ordinal) = ((text(0, row), text(1, row)), ordinals.value(row));
+                let is_first = |first: &BTreeMap<_, BTreeSet<i64>>| {
+                    first.get(&id).is_some_and(|ordinals| ordinals.contains(&ordinal))
+                };
+                if self.objects.contains(&id) && self.first.as_ref().is_none_or(is_first) {
                     let (places, standing) = self.standing.entry(id).or_default();
-                    places.insert(ordinals.value(row));
-                    standing.insert(ordinals.value(row), (text(2, row), text(3, row)));
+                    places.insert(ordinal);
+                    standing.insert(ordinal, (text(2, row), text(3, row)));
                 }
             }
         }

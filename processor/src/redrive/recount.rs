@@ -1,4 +1,4 @@
-//! The ledger's rows of redriven objects, counted anew from what silver and discard have.
+//! The ledger's rows of redriven objects, counted anew from what silver and discard have, and what was let go of them.
 //!
 //! Absolute numbers, so that doing it again changes nothing. The ledger's snapshot is taken before the
 //! rows are counted: a count that another redrive has overtaken loses the race and is made again.
@@ -13,10 +13,11 @@ use datafusion::logical_expr::{Expr, col, lit};
 use super::places::{LOCK, Places, external};
 use super::{Judged, Moved, RedriveError, RedriveReport};
 use crate::check::Checker;
-use crate::discard::{self, DUPLICATE};
+use crate::discard;
 use crate::lake::{BronzeObject, Lake};
 use crate::ledger::{self, Entry};
 use crate::promote::Candidate;
+use crate::retention::expired::{self, Expired};
 use crate::session;
 use crate::table::{CONFLICTS_MAX, CommitError, Table, after_conflict};
 
@@ -56,11 +57,12 @@ pub(super) async fn ledger(
         let mut ledger = ledger::open(lake).await?;
         let known = entries(&ledger, moved.iter().map(|moved| moved.object())).await?;
         let counted = Counted::of(lake, checker, moved, replaced).await?;
-        let mut rows = Vec::new();
+        let (mut rows, mut is_even) = (Vec::new(), true);
         let mut these: Option<Expr> = None;
         for object in moved {
             let Some(before) = known.get(&object.object().id()) else { continue };
             let after = counted.entry(before, object, checker);
+            is_even &= after.is_even();
             if after == *before {
                 continue;
             }
@@ -71,6 +73,11 @@ pub(super) async fn ledger(
             these = Some(these.map_or(here.clone(), |before| before.or(here)));
         }
         let Some(these) = these else { return Ok(()) };
+        if !is_even && conflicts + 1 < CONFLICTS_MAX {
+            // Rows went or came while they were counted.
+            after_conflict(conflicts).await;
+            continue;
+        }
         let predicate = col("dataset").eq(lit(checker.contract().dataset.as_str())).and(these);
         let rows = concat_batches(&ledger::schema(), &rows)?;
         let next = ledger.next_version();
@@ -97,6 +104,7 @@ async fn entries(
 struct Counted {
     silver: HashMap<String, i64>,
     rules: HashMap<String, BTreeMap<String, u64>>,
+    expired: HashMap<String, Expired>,
 }
 
 impl Counted {
@@ -106,8 +114,9 @@ impl Counted {
         moved: &[&Moved<'_>],
         replaced: Option<&Places>,
     ) -> Result<Self, RedriveError> {
-        let mut counted = Self { silver: HashMap::new(), rules: HashMap::new() };
         let keys: BTreeSet<&str> = moved.iter().map(|moved| moved.object().key.as_str()).collect();
+        let expired = expired::of(lake, checker.contract(), &keys).await?;
+        let mut counted = Self { silver: HashMap::new(), rules: HashMap::new(), expired };
         let ours = col("bronze_key").in_list(keys.into_iter().map(lit).collect(), false);
         let context = session::context();
 
@@ -171,16 +180,12 @@ impl Counted {
     /// The object's row; when it was processed stays as it was.
     fn entry(&self, before: &Entry, moved: &Moved<'_>, checker: &Checker) -> Entry {
         let id = moved.object().id();
-        let mut rules = self.rules.get(&id).cloned().unwrap_or_default();
-        let duplicates = rules.remove(DUPLICATE).unwrap_or_default();
+        let silver = self.silver.get(&id).copied().unwrap_or_default();
+        let rules = self.rules.get(&id).cloned().unwrap_or_default();
         Entry {
-            silver: self.silver.get(&id).copied().unwrap_or_default(),
-            discarded: rules.values().sum::<u64>() as i64,
-            duplicates: duplicates as i64,
-            rules,
             warnings: moved.found.warnings.clone(),
             contract_version: checker.contract().version.clone(),
-            ..before.clone()
+            ..self.expired.get(&id).copied().unwrap_or_default().counted(before, silver, rules)
         }
     }
 }

@@ -98,8 +98,14 @@ impl Table {
 
     /// Removes a partition that is kept no longer. What is computed from this table stays: to those who look, no row changed.
     pub(crate) async fn expire(&mut self, partition: &Partition) -> Result<(), CommitError> {
-        let expired = [(COMPACTED.to_owned(), self.next_version())];
+        let times = self.times_expired(partition).await?;
+        let expired = [(COMPACTED.to_owned(), self.next_version()), (expiry_of(partition), times + 1)];
         self.replace_by(Vec::new(), Replaced::One(partition), &expired).await
+    }
+
+    /// How often the partition was removed so far: rows may have come to it since.
+    pub(crate) async fn times_expired(&self, partition: &Partition) -> Result<i64, TableError> {
+        Ok(self.transaction(&expiry_of(partition)).await?.unwrap_or_default())
     }
 
     /// Commits a version that changes nothing, so that the log can begin with it.
@@ -154,6 +160,13 @@ impl Table {
             .await;
         Ok(plan.map_err(failed("looking for unused files of", &self.path))?.1.files_deleted)
     }
+}
+
+/// The transaction that counts how often a partition was removed.
+fn expiry_of(partition: &Partition) -> String {
+    let values =
+        partition.iter().map(|(column, value)| format!("{column}={}", value.as_deref().unwrap_or_default()));
+    format!("ingot/expired/{}", values.collect::<Vec<_>>().join("/"))
 }
 
 fn renamed(places: DataFrame) -> Result<DataFrame, DataFusionError> {
