@@ -11,6 +11,8 @@ pub mod measure;
 pub mod store;
 pub mod target;
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::contract::Contract;
@@ -18,7 +20,7 @@ use crate::lake::{Lake, LakeError};
 use crate::ledger::LedgerError;
 use crate::table::TableError;
 use episode::Event;
-use store::{Claim, Store};
+use store::Store;
 use target::Target;
 
 /// Alerts could not be judged; what is open stays open.
@@ -61,6 +63,8 @@ pub struct Judged {
     pub events: Vec<Event>,
     /// Targets that could not be told, with the reason; the next run tries again.
     pub untold: Vec<String>,
+    /// Alerts that could not be measured, with the reason; what is open of them stays open.
+    pub unmeasured: BTreeMap<String, String>,
 }
 
 /// Measures, notes what opened and resolved, and tells the targets what they do not know yet.
@@ -72,7 +76,7 @@ pub async fn judge(
 ) -> Result<Judged, AlertError> {
     let store = Store::new(lake);
     let open = store.load().await?.open;
-    let measured = measure::measure(lake, contracts, &open, now_ms).await?;
+    let (measured, unmeasured) = measure::measure(lake, contracts, &open, now_ms).await?;
     let names: Vec<&str> = targets.iter().map(Target::name).collect();
     let (events, claims) = store
         .change(|state| {
@@ -81,21 +85,20 @@ pub async fn judge(
             (events, claims)
         })
         .await?;
-    let mut judged = Judged { events, untold: Vec::new() };
+    let mut judged = Judged { events, untold: Vec::new(), unmeasured };
     for claim in claims {
         let Some(target) = targets.iter().find(|target| target.name() == claim.target) else { continue };
-        let Claim { target: name, events } = claim;
         let mut told = 0;
-        for event in &events {
+        for event in &claim.events {
             if let Err(error) = target.tell(event, now_ms).await {
-                judged
-                    .untold
-                    .push(format!("{name}: {error}; {} events wait for the next run", events.len() - told));
+                let left = claim.events.len() - told;
+                let name = &claim.target;
+                judged.untold.push(format!("{name}: {error}; {left} events wait for the next run"));
                 break;
             }
             told += 1;
         }
-        store.change(|state| state.told(&name, told as u64)).await?;
+        store.change(|state| state.told(&claim, told as u64)).await?;
     }
     Ok(judged)
 }

@@ -108,6 +108,14 @@ pub enum Fault {
         /// Fields in the header.
         header: usize,
     },
+    /// `open_quote`: rows that follow may be in it, and nobody can say where they begin.
+    #[error(
+        "the row opens a quote that nothing closes, so its {bytes} bytes go on to the end of the object; close the quote, or write it twice"
+    )]
+    OpenQuote {
+        /// Its length.
+        bytes: usize,
+    },
     /// `no_header`
     #[error("the first row names none of the contract's columns")]
     NoHeader,
@@ -133,6 +141,7 @@ impl Fault {
             Self::NotAnObject => "not_an_object",
             Self::DuplicateKey => "duplicate_key",
             Self::RaggedRow { .. } => "ragged_row",
+            Self::OpenQuote { .. } => "open_quote",
             Self::NoHeader => "no_header",
             Self::Packing(problem) => problem.rule(),
             Self::Forgotten => FORGOTTEN,

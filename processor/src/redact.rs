@@ -3,11 +3,13 @@
 //! Declared columns are masked, dropped, scanned or given a pseudonym. A discarded record is scanned in every text, since
 //! a value may stand where it does not belong; a key that fits its pattern keeps its digits, so that
 //! the row can be traced.
+//! The name of a masked, dropped or pseudonymous column hides what stands under it at every depth of a record ([`value`]).
 //! Text that could not be parsed is scanned as a whole, and what follows the name of a masked or
 //! dropped column is masked: best effort, because broken text has no certain fields.
 //! Redacting twice changes nothing.
 
 mod scan;
+mod value;
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -23,7 +25,7 @@ use crate::decode::json;
 use crate::pseudonym::PseudonymKey;
 
 pub use scan::{EMAIL, PHONE, scan};
-use scan::{scan_emails, suspicious};
+use value::is_number;
 
 /// What stands for a masked value.
 pub const MASK: &str = "[REDACTED]";
@@ -139,11 +141,7 @@ impl Redactor {
     pub fn broken_record(&self, bytes: &[u8]) -> String {
         let seen = &bytes[..bytes.len().min(SCANNED_BYTES_MAX)];
         let text = String::from_utf8_lossy(seen);
-        let masked = match &self.named {
-            Some(named) => named.replace_all(&text, format!("${{name}}\"{MASK}\"")),
-            None => Cow::Borrowed(text.as_ref()),
-        };
-        let mut record = scan(&masked).into_owned();
+        let mut record = scan(&self.named_masked(&text)).into_owned();
         if seen.len() < bytes.len() {
             // The cut may have split an address or a number, which the scan then did not know.
             record.truncate(record.floor_char_boundary(record.len().saturating_sub(ADDRESS_BYTES_MAX)));
@@ -156,25 +154,17 @@ impl Redactor {
     pub fn field_name(&self, name: &str) -> String {
         scan(name).chars().take(64).collect()
     }
-
-    /// The JSON value of the named field, redacted, as JSON.
-    fn value<'a>(&self, name: &str, value: &'a str) -> Cow<'a, str> {
-        let column = self.columns.iter().find(|column| column.name == name);
-        match column {
-            Some(column) if value != "null" && column.redact == Redact::Mask => Cow::Owned(quoted(MASK)),
-            Some(column) if column.redact == Redact::Drop => Cow::Borrowed("null"),
-            Some(column) if value != "null" && column.redact == Redact::Pseudonym => {
-                let text = serde_json::from_str::<String>(value);
-                Cow::Owned(quoted(&self.pseudonym(text.as_deref().unwrap_or(value))))
-            }
-            Some(column) if column.is_own_number(value) => Cow::Borrowed(value),
-            Some(column) if column.is_key(value) => scanned(value, scan_emails),
-            _ => scanned(value, scan),
-        }
-    }
 }
 
 impl Redactor {
+    /// Text that is no JSON value, masked behind the names of hidden columns.
+    fn named_masked<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        match &self.named {
+            Some(named) => named.replace_all(text, format!("${{name}}\"{MASK}\"")),
+            None => Cow::Borrowed(text),
+        }
+    }
+
     fn pseudonym(&self, value: &str) -> String {
         self.key.as_ref().map_or_else(|| MASK.to_owned(), |key| key.pseudonym(value))
     }
@@ -232,69 +222,6 @@ fn map_text<'a>(values: &'a ArrayRef, redact: impl Fn(&'a str) -> Cow<'a, str>) 
         // The contract allows mask and scan on text only; anything else would be a caller's mistake.
         None => new_null_array(values.data_type(), values.len()),
     }
-}
-
-fn scanned(value: &str, scan: fn(&str) -> Cow<'_, str>) -> Cow<'_, str> {
-    if !suspicious(value) {
-        return Cow::Borrowed(value);
-    }
-    if is_number(value) {
-        return match scan(value) {
-            Cow::Borrowed(_) => Cow::Borrowed(value),
-            Cow::Owned(found) => Cow::Owned(quoted(&found)),
-        };
-    }
-    match serde_json::from_str::<Value>(value) {
-        Ok(mut parsed) => {
-            if scan_value(&mut parsed, scan) {
-                Cow::Owned(parsed.to_string())
-            } else {
-                Cow::Borrowed(value)
-            }
-        }
-        // Too deep or too large a number for a value: text then.
-        Err(_) => Cow::Owned(quoted(&scan(value))),
-    }
-}
-
-/// Scans texts, field names and numbers in place; whether anything was found.
-fn scan_value(value: &mut Value, scan: fn(&str) -> Cow<'_, str>) -> bool {
-    match value {
-        Value::Null | Value::Bool(_) => false,
-        Value::String(text) => replace_if_found(text, scan),
-        Value::Number(number) => {
-            let mut text = number.to_string();
-            let found = replace_if_found(&mut text, scan);
-            if found {
-                *value = Value::String(text);
-            }
-            found
-        }
-        Value::Array(values) => values.iter_mut().fold(false, |found, value| scan_value(value, scan) | found),
-        Value::Object(fields) => {
-            let mut found = false;
-            let scanned = std::mem::take(fields).into_iter().map(|(mut name, mut value)| {
-                found |= replace_if_found(&mut name, scan) | scan_value(&mut value, scan);
-                (name, value)
-            });
-            let scanned = scanned.collect();
-            *fields = scanned;
-            found
-        }
-    }
-}
-
-fn replace_if_found(text: &mut String, scan: fn(&str) -> Cow<'_, str>) -> bool {
-    let found = match scan(text) {
-        Cow::Owned(scanned) if scanned != *text => scanned,
-        _ => return false,
-    };
-    *text = found;
-    true
-}
-
-fn is_number(value: &str) -> bool {
-    value.starts_with(|c: char| c == '-' || c.is_ascii_digit())
 }
 
 fn quoted(text: &str) -> String {

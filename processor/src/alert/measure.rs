@@ -3,12 +3,13 @@
 //! A common factor is named by what cannot be personal data: the gateway, the contract's version, a value that
 //! stands in one of the contract's own reference lists. Of everything else there is a number only.
 
+mod freshness;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use chrono::DateTime;
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Int64Type};
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::DataFusionError;
 use datafusion::logical_expr::{col, lit};
 use futures::StreamExt;
@@ -22,44 +23,41 @@ use crate::dataset_check::record::{self, Failing};
 use crate::lake::Lake;
 use crate::ledger::{self, Batch, Entry};
 use crate::table::Table;
-use crate::{discard, quoted, session};
+use crate::{discard, session};
+use freshness::freshness;
 
 /// The share of the bad rows that must have a value for it to be their common factor.
 const COMMON_SHARE: f64 = 0.95;
 /// How far back, beyond an alert's window, batches are held against each other for gaps.
 const GAP_LOOK_BACK_MS: i64 = 24 * 60 * 60 * 1_000;
 
-/// Measures every alert of the contracts at `now_ms`. What the rows of a cause have in common is looked for
-/// when it is about to open, so not for one that is `open`.
+/// Measures every alert of the contracts at `now_ms`; and which could not be measured, with the reason: of those nothing
+/// can be said, and the others go on. What the rows of a cause have in common is looked for when it is about to open, so
+/// not for one that is `open`.
 pub async fn measure(
     lake: &Lake,
     contracts: &[Contract],
     open: &OpenAlerts,
     now_ms: i64,
-) -> Result<Vec<Measured>, AlertError> {
-    let mut measured = Vec::new();
+) -> Result<(Vec<Measured>, BTreeMap<String, String>), AlertError> {
+    let (mut measured, mut unmeasured) = (Vec::new(), BTreeMap::new());
     let watching = contracts.iter().filter(|contract| !contract.alerts.is_empty());
-    let Some(ledger) = Table::open(lake, ledger::PATH).await? else { return Ok(measured) };
+    let Some(ledger) = Table::open(lake, ledger::PATH).await? else { return Ok((measured, unmeasured)) };
     for contract in watching {
         let longest = contract.alerts.iter().map(|rule| rule.window_ms).max().unwrap_or_default();
         let since_ms = now_ms - longest - GAP_LOOK_BACK_MS;
-        let entries = ledger::entries_since(&ledger, &contract.dataset, since_ms).await?;
+        let entries = ledger::entries_since(&ledger, &contract.dataset, since_ms).await;
         for rule in &contract.alerts {
-            let recent: Vec<&Entry> =
-                entries.iter().filter(|entry| entry.processed_ms > now_ms - rule.window_ms).collect();
-            let mut signals = match rule.watch {
-                Watch::DiscardRate { rows_min } => discard_rates(&recent, rows_min),
-                Watch::Freshness => freshness(lake, contract, now_ms).await?,
-                Watch::Checks => Some(failing(lake, contract, now_ms - rule.window_ms).await?),
-                Watch::Lost => Some(vec![lost(&recent, &entries, now_ms - rule.window_ms)]),
+            let found = match &entries {
+                Ok(entries) => signals(lake, contract, rule, entries, open, now_ms)
+                    .await
+                    .map_err(|error| error.to_string()),
+                Err(error) => Err(error.to_string()),
             };
-            for signal in signals.iter_mut().flatten().filter(|signal| signal.value > rule.open) {
-                if matches!(rule.watch, Watch::DiscardRate { .. })
-                    && !open.contains_key(&cause(&contract.dataset, &rule.name, &signal.rule))
-                {
-                    explain(lake, contract, rule, &recent, signal, now_ms).await?;
-                }
-            }
+            let signals = found.unwrap_or_else(|reason| {
+                unmeasured.insert(format!("the alert {} of {}", rule.name, contract.dataset), reason);
+                None
+            });
             measured.push(Measured {
                 dataset: contract.dataset.clone(),
                 alert: rule.name.clone(),
@@ -69,7 +67,34 @@ pub async fn measure(
             });
         }
     }
-    Ok(measured)
+    Ok((measured, unmeasured))
+}
+
+/// What one alert's causes measure; `None`: nothing can be said.
+async fn signals(
+    lake: &Lake,
+    contract: &Contract,
+    rule: &AlertRule,
+    entries: &[Entry],
+    open: &OpenAlerts,
+    now_ms: i64,
+) -> Result<Option<Vec<Signal>>, AlertError> {
+    let recent: Vec<&Entry> =
+        entries.iter().filter(|entry| entry.processed_ms > now_ms - rule.window_ms).collect();
+    let mut signals = match rule.watch {
+        Watch::DiscardRate { rows_min } => discard_rates(&recent, rows_min),
+        Watch::Freshness => freshness(lake, contract, now_ms).await?,
+        Watch::Checks => Some(failing(lake, contract, now_ms - rule.window_ms).await?),
+        Watch::Lost => Some(vec![lost(&recent, entries, now_ms - rule.window_ms)]),
+    };
+    for signal in signals.iter_mut().flatten().filter(|signal| signal.value > rule.open) {
+        if matches!(rule.watch, Watch::DiscardRate { .. })
+            && !open.contains_key(&cause(&contract.dataset, &rule.name, &signal.rule))
+        {
+            explain(lake, contract, rule, &recent, signal, now_ms).await?;
+        }
+    }
+    Ok(signals)
 }
 
 /// Each rule's share of the rows, in percent; `None` where there are too few rows.
@@ -99,28 +124,6 @@ async fn failing(lake: &Lake, contract: &Contract, since_ms: i64) -> Result<Vec<
         Signal { rule: check, value: windows as f64, summary, common: BTreeMap::new() }
     };
     Ok(failing.into_iter().map(signal).collect())
-}
-
-/// Minutes since the time of silver's newest row; `None` while there is no row.
-async fn freshness(lake: &Lake, contract: &Contract, now_ms: i64) -> Result<Option<Vec<Signal>>, AlertError> {
-    let Some(silver) = Table::open(lake, &format!("silver/{}", contract.dataset)).await? else {
-        return Ok(None);
-    };
-    let context = session::context();
-    context.register_table("silver", silver.provider().await?)?;
-    let time = quoted::name(&contract.partition_by);
-    let sql = format!("SELECT CAST(CAST(max({time}) AS TIMESTAMP) AS BIGINT) FROM silver");
-    let batches = context.sql(&sql).await?.collect().await?;
-    let newest = batches
-        .first()
-        .and_then(|batch| batch.column(0).as_primitive_opt::<Int64Type>()?.iter().next().flatten());
-    Ok(newest.map(|newest_ns| {
-        let newest_ms = newest_ns / 1_000_000;
-        let value = (now_ms - newest_ms).max(0) as f64 / 60_000.0;
-        let newest = DateTime::from_timestamp_millis(newest_ms).unwrap_or_default();
-        let summary = format!("the newest row is of {}, {value:.0} minutes ago", newest.to_rfc3339());
-        vec![Signal { value, summary, ..Signal::default() }]
-    }))
 }
 
 /// Readings that the edge gave up in the window, and batches that are missing since before it.

@@ -49,6 +49,10 @@ struct Cursor {
 pub struct Claim {
     /// The target's name.
     pub target: String,
+    /// Number of the first event.
+    first: u64,
+    /// Until when it is this processor's to tell them.
+    until_ms: i64,
     /// The events.
     pub events: Vec<Event>,
 }
@@ -71,23 +75,26 @@ impl State {
             let cursor =
                 self.targets.entry((*name).to_owned()).or_insert(Cursor { next: start, claimed_until_ms: 0 });
             if cursor.next < self.next && cursor.claimed_until_ms <= now_ms {
-                cursor.claimed_until_ms = now_ms + CLAIM_MS;
-                let known =
-                    self.events.len() as u64 - (self.next - cursor.next).min(self.events.len() as u64);
-                let events = self.events.iter().skip(known as usize).cloned().collect();
-                claims.push(Claim { target: (*name).to_owned(), events });
+                let until_ms = now_ms + CLAIM_MS;
+                cursor.claimed_until_ms = until_ms;
+                let oldest = self.next - self.events.len() as u64;
+                let first = cursor.next.max(oldest);
+                let events = self.events.iter().skip((first - oldest) as usize).cloned().collect();
+                claims.push(Claim { target: (*name).to_owned(), first, until_ms, events });
             }
         }
         self.forget_told();
         claims
     }
 
-    /// Notes that the target was told the first `told` of what was claimed for it.
-    pub fn told(&mut self, name: &str, told: u64) {
-        let oldest = self.next - self.events.len() as u64;
-        if let Some(cursor) = self.targets.get_mut(name) {
-            cursor.next = (cursor.next.max(oldest) + told).min(self.next);
-            cursor.claimed_until_ms = 0;
+    /// Notes that the target was told the first `told` of what was claimed for it. Where that took longer than a claim
+    /// lasts, another processor's may have taken its place: it stays, and so do the events that only it tells.
+    pub fn told(&mut self, claim: &Claim, told: u64) {
+        if let Some(cursor) = self.targets.get_mut(&claim.target) {
+            cursor.next = cursor.next.max(claim.first + told).min(self.next);
+            if cursor.claimed_until_ms == claim.until_ms {
+                cursor.claimed_until_ms = 0;
+            }
         }
         self.forget_told();
     }
@@ -175,17 +182,17 @@ mod tests {
         let mut state = State::default();
         let first = stepped(&mut state, 9.0, &["log", "webhook"], 1);
         assert_eq!(first.iter().map(|claim| claim.events.len()).collect::<Vec<_>>(), [1, 1]);
-        state.told("log", 1);
-        state.told("webhook", 0);
+        state.told(&first[0], 1);
+        state.told(&first[1], 0);
         // Resolved, and another processor without the webhook runs in between.
         let second = stepped(&mut state, 0.0, &["log"], 2);
         assert_eq!(second[0].events.len(), 1);
-        state.told("log", 1);
+        state.told(&second[0], 1);
         let third = stepped(&mut state, 0.0, &["log", "webhook"], 3);
         assert_eq!(third.len(), 1);
         let ids: Vec<_> = third[0].events.iter().map(|event| event.id.as_str()).collect();
         assert_eq!(ids, ["orders/late@1/open", "orders/late@1/resolve"]);
-        state.told("webhook", 2);
+        state.told(&third[0], 2);
         assert_eq!(stepped(&mut state, 0.0, &["log", "webhook"], 4), []);
         assert!(state.events.is_empty());
     }
@@ -200,6 +207,25 @@ mod tests {
     }
 
     #[test]
+    fn who_tells_for_longer_than_its_claim_skips_nothing_that_came_meanwhile() {
+        let mut state = State::default();
+        let slow = stepped(&mut state, 9.0, &["webhook"], 1).remove(0);
+        let other = stepped(&mut state, 0.0, &["webhook"], 1 + CLAIM_MS).remove(0);
+        assert_eq!((slow.events.len(), other.events.len()), (1, 2));
+        state.told(&other, 2);
+        // A third one has its turn, and its own event, when the first comes to its end.
+        let now_ms = 2 + CLAIM_MS;
+        let third = stepped(&mut state, 9.0, &["webhook"], now_ms).remove(0);
+        state.told(&slow, 1);
+        assert_eq!(state.claim(&["webhook"], 0, now_ms), [], "the third is still telling");
+        state.told(&third, 0);
+        let again = state.claim(&["webhook"], 0, now_ms).remove(0);
+        assert_eq!(again.events, third.events, "it was not told, so it is told");
+        state.told(&again, 1);
+        assert_eq!(state.claim(&["webhook"], 0, now_ms), []);
+    }
+
+    #[test]
     fn a_target_that_stays_down_loses_the_oldest_counted() {
         let mut state = State::default();
         stepped(&mut state, 0.0, &["webhook"], 0);
@@ -210,7 +236,7 @@ mod tests {
         assert_eq!((state.events.len(), state.untold), (EVENTS_MAX, 200));
         let claims = stepped(&mut state, 0.0, &["webhook"], 601);
         assert_eq!(claims[0].events.len(), EVENTS_MAX);
-        state.told("webhook", EVENTS_MAX as u64);
+        state.told(&claims[0], EVENTS_MAX as u64);
         assert!(state.events.is_empty());
     }
 }

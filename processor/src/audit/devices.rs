@@ -233,7 +233,7 @@ impl Query<'_> {
                GROUP BY gateway),
              hidden AS (
                SELECT gateway, sum(rows) AS rows_hidden, sum(damaged) AS damaged FROM (
-                 SELECT gateway, 1 AS rows, CASE WHEN rule IN ('frame', 'gz') THEN 1 ELSE 0 END AS damaged
+                 SELECT gateway, 1 AS rows, CASE WHEN rule IN ('frame', 'gz', 'open_quote') THEN 1 ELSE 0 END AS damaged
                  FROM discarded WHERE dataset = '{dataset}' AND device IS NULL AND rule <> '{FORGOTTEN}'
                  UNION ALL SELECT {GATEWAY_SQL}, rows, 0 FROM expired WHERE dataset = '{dataset}' AND tier = 'discard')
                GROUP BY gateway),

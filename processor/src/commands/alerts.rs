@@ -1,5 +1,6 @@
 //! `alerts`, and what `run` and `watch` do about them at their end.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -73,6 +74,7 @@ struct Report {
     open: Vec<Open>,
     events: Vec<Event>,
     untold: Vec<String>,
+    unmeasured: BTreeMap<String, String>,
 }
 
 /// `alerts`.
@@ -83,17 +85,22 @@ pub async fn alerts(cli: &Cli, args: &AlertsArgs) -> Result<ExitCode> {
     let spinner = spinner(cli, "judging");
     let judged = judge(&lake, &contracts, &targets, Utc::now().timestamp_millis()).await;
     spinner.finish_and_clear();
-    let Judged { events, untold } = judged?;
+    let Judged { events, untold, unmeasured } = judged?;
     let open: Vec<Open> = Store::new(&lake).load().await?.open.into_values().collect();
-    let report = Report { open, events, untold };
+    let report = Report { open, events, untold, unmeasured };
     print(cli, &report, || text(&report))?;
-    Ok(if report.open.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(WORK_FAILED) })
+    // What could not be measured may be as bad as what is open.
+    let quiet = report.open.is_empty() && report.unmeasured.is_empty();
+    Ok(if quiet { ExitCode::SUCCESS } else { ExitCode::from(WORK_FAILED) })
 }
 
 /// Judges alerts after a run. Whatever goes wrong here is told and does not fail the run.
 pub async fn after_run(lake: &Lake, contracts: &[Contract], targets: &[Target]) {
     match judge(lake, contracts, targets, Utc::now().timestamp_millis()).await {
-        Ok(judged) => judged.untold.iter().for_each(|untold| warn!("{untold}")),
+        Ok(judged) => {
+            judged.untold.iter().for_each(|untold| warn!("{untold}"));
+            judged.unmeasured.iter().for_each(|(alert, reason)| warn!("{alert} was not measured: {reason}"));
+        }
         Err(error) => warn!(%error, "alerts were not judged"),
     }
 }
@@ -113,5 +120,8 @@ fn text(report: &Report) -> String {
         }
     }
     report.untold.iter().for_each(|untold| text += &format!("\n  {untold}"));
+    for (alert, reason) in &report.unmeasured {
+        text += &format!("\n  {alert} was not measured: {reason}");
+    }
     text
 }

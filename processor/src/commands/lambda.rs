@@ -158,7 +158,9 @@ impl Function {
             settled.add(settle(&self.lake, contract, Utc::now().timestamp_millis()).await?);
         }
         let now_ms = Utc::now().timestamp_millis();
-        let Judged { events, untold } = judge(&self.lake, &self.contracts, &self.targets, now_ms).await?;
+        let Judged { events, untold, unmeasured } =
+            judge(&self.lake, &self.contracts, &self.targets, now_ms).await?;
+        settled.failed.extend(unmeasured);
         match failure(&settled.failed) {
             Some(failure) => Err(failure),
             None => Ok(to_value(&Report { settled, events, untold })?),

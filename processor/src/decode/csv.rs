@@ -1,13 +1,16 @@
 //! CSV with a header row (RFC 4180: quoted fields may hold commas, quotes and newlines).
 //!
 //! An empty field is a missing value. A quote that never closes swallows the rows behind it: they are
-//! one row then, and one discard row, because nobody can say where they begin.
+//! one row then, and one discard row, because nobody can say where they begin. The reader takes the object's end for the
+//! quote's, so the last row is looked at once more.
 
 use ::csv::{ByteRecord, Reader, ReaderBuilder};
 
 use super::ndjson::LINE_BYTES_MAX;
 use super::part::{Part, Taken};
+use super::parts::RowEnd;
 use super::{Fault, Field, Span, place};
+use crate::bronze::Format;
 use crate::contract::Column;
 
 fn reader(bytes: &[u8]) -> Reader<&[u8]> {
@@ -64,8 +67,21 @@ pub(super) fn rows(
             // It may go on behind the part. Line ends before it are not content.
             break;
         }
+        let open_quote = end == bytes.len() && is_quote_open(&bytes[taken.bytes..]);
+        if open_quote && part.is_cut() {
+            // The line end that it was cut at is within a field: it belongs to what could not be unpacked.
+            taken.torn = true;
+            break;
+        }
         let span = span(part, taken, end);
         taken.bytes = end;
+        if open_quote && places.is_none() {
+            // What it holds are not names.
+            taken.header = Some(Vec::new());
+            row(span, Err(Fault::OpenQuote { bytes: span.len }));
+            taken.rows += 1;
+            continue;
+        }
         let Some(places) = &places else {
             let header = names(&record);
             let found = Places::new(&header, columns);
@@ -78,6 +94,7 @@ pub(super) fn rows(
         };
         match fields(&record, places, columns.len()) {
             _ if span.len > LINE_BYTES_MAX => row(span, Err(Fault::LineTooLong { bytes: span.len })),
+            _ if open_quote => row(span, Err(Fault::OpenQuote { bytes: span.len })),
             Ok(fields) => row(span, Ok(&fields)),
             Err(fault) => row(span, Err(fault)),
         }
@@ -112,6 +129,12 @@ fn fields<'r>(record: &'r ByteRecord, places: &Places, columns: usize) -> Result
         }
     }
     Ok(fields)
+}
+
+/// Whether a quote is open where the record's bytes end: then not even a further line end would end it.
+fn is_quote_open(record: &[u8]) -> bool {
+    let mut end = RowEnd::new(Format::Csv);
+    end.find(record).is_none() && end.find(b"\n").is_none()
 }
 
 fn is_line_end(byte: &u8) -> bool {

@@ -54,6 +54,8 @@ pub struct Taken {
     pub frames: Vec<FrameHeader>,
     /// Fields that the contract does not know.
     pub unknown: UnknownFields,
+    /// Whether the row behind what was taken is not whole, though a line end stands in it: unpacking stopped in it.
+    pub(super) torn: bool,
     /// The header of a CSV object, if it was here.
     pub(super) header: Option<Vec<String>>,
 }
@@ -125,7 +127,7 @@ impl<'a> Part<'a> {
             Format::Csv => csv::rows(self, columns, &mut taken, &mut row),
         }
         if let End::Stopped(problem) = self.end
-            && taken.bytes == self.rows_end()
+            && (taken.torn || taken.bytes == self.rows_end())
         {
             let len = self.bytes.len() - taken.bytes;
             let offset = self.first.offset + taken.bytes;

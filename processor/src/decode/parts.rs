@@ -206,13 +206,13 @@ fn is_around(format: Format, byte: u8) -> bool {
 }
 
 /// Looks for the end of a row that comes in pieces.
-enum RowEnd {
+pub(super) enum RowEnd {
     Byte(u8),
     Csv(Box<csv_core::Reader>),
 }
 
 impl RowEnd {
-    fn new(format: Format) -> Self {
+    pub(super) fn new(format: Format) -> Self {
         match format {
             Format::Frames | Format::Ndjson => Self::Byte(format.row_end()),
             Format::Csv => Self::Csv(Box::new(csv_core::Reader::new())),
@@ -220,7 +220,7 @@ impl RowEnd {
     }
 
     /// How many bytes of the piece belong to the row, if it ends in it.
-    fn find(&mut self, piece: &[u8]) -> Option<usize> {
+    pub(super) fn find(&mut self, piece: &[u8]) -> Option<usize> {
         match self {
             Self::Byte(end) => piece.iter().position(|byte| byte == end).map(|at| at + 1),
             Self::Csv(reader) => {
@@ -316,6 +316,34 @@ mod tests {
         let (found, _) = rows("a.ingot", &frames, limits);
         let len = 5 * LINE_BYTES_MAX + 1;
         assert_eq!(found, [(0, 0, len, "frame".to_owned()), (1, len, 2, "frame".to_owned())]);
+    }
+
+    #[test]
+    fn an_open_quote_is_one_row_however_the_rows_before_it_are_cut() {
+        let head = "order_id,notes\r\n";
+        for (last, rule) in [
+            ("o-3,\"never\r\no-4,x\r\n", "open_quote"),
+            ("o-3,\"a \"\"word\"\"", "open_quote"),
+            ("o-3,\"", "open_quote"),
+            ("\"o-3,x\n", "open_quote"),
+            ("o-3,\"closed\r\no-4,x\"", ""),
+            ("o-3,\"closed\"", ""),
+            ("o-3,\"\"\"\"\r\n\r\n", ""),
+            ("o-3,\"\"\r", ""),
+            ("o-3,never \"open\r\n", ""),
+        ] {
+            for rows_max in 1..5 {
+                let csv = format!("{head}o-1,\r\n\r\no-2,\"x\r\ny\"\r\n{last}");
+                let (found, _) = rows("a.csv", csv.as_bytes(), Limits { rows_max, ..Limits::default() });
+                let found: Vec<_> =
+                    found.iter().map(|row| (&csv[row.1..][..row.2], row.3.as_str())).collect();
+                let last = last.trim_end_matches(['\r', '\n']);
+                assert_eq!(found, [("o-1,", ""), ("o-2,\"x\r\ny\"", ""), (last, rule)], "by {rows_max}");
+            }
+        }
+        // A header that swallows its rows is one, and they are not lost without a word.
+        let (found, _) = rows("a.csv", b"order_id,\"notes\no-1,\no-2,\n", Limits::default());
+        assert_eq!(found, [(0, 0, 25, "open_quote".to_owned())]);
     }
 
     #[test]

@@ -33,7 +33,7 @@ const KEYS_AT_ONCE: usize = 1_000;
 /// Objects that are looked up at once.
 const LOOKED_UP_AT_ONCE: usize = 256;
 /// Rules whose rows could not be read, so that nobody knows whose they are.
-const UNREADABLE: [&str; 13] = [
+const UNREADABLE: [&str; 14] = [
     "frame",
     "line_too_long",
     "not_utf8",
@@ -41,6 +41,7 @@ const UNREADABLE: [&str; 13] = [
     "not_an_object",
     "duplicate_key",
     "ragged_row",
+    "open_quote",
     "no_header",
     "gz",
     "zst",

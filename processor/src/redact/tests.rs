@@ -63,6 +63,42 @@ fn a_pseudonym_stands_for_a_value_in_rows_and_records_alike_and_broken_text_is_m
 }
 
 #[test]
+fn what_stands_under_a_hidden_name_is_masked_at_every_depth_and_in_any_case() {
+    for (record, kept) in [
+        (
+            r#"{"op":"u","after":{"customer_email":"Ann","total":5,"of":[{"Phone":{"home":["Bob"]}}]}}"#,
+            r#"{"op":"u","after":{"customer_email":"[REDACTED]","of":[{"Phone":"[REDACTED]"}],"total":5}}"#,
+        ),
+        (
+            r#"{"Customer_Email":"Ann","PHONE":7,"rows":[["x",{"phone":7}]]}"#,
+            r#"{"Customer_Email":"[REDACTED]","PHONE":"[REDACTED]","rows":[["x",{"phone":"[REDACTED]"}]]}"#,
+        ),
+        // A number that no value holds makes it text, and hides nothing from the mask.
+        (r#"{"after":{"phone":"Ann","x":1e999}}"#, r#"{"after":"{\"phone\":\"[REDACTED]\",\"x\":1e999}"}"#),
+        (r#"{"a":{"phone":null},"b":{"phones":"Ann"}}"#, r#"{"a":{"phone":null},"b":{"phones":"Ann"}}"#),
+    ] {
+        let once = orders().json_record(record);
+        assert_eq!(once, kept);
+        assert_eq!(orders().json_record(&once), kept);
+    }
+    let csv = [("CUSTOMER_EMAIL", "\"Ann\""), ("status", "\"paid\"")];
+    let csv = csv.into_iter().map(|(name, value)| (name, Cow::Borrowed(value)));
+    assert_eq!(orders().record(csv), r#"{"CUSTOMER_EMAIL":"[REDACTED]","status":"paid"}"#);
+}
+
+#[test]
+fn a_dropped_or_pseudonymous_name_is_masked_where_it_is_nested() {
+    let text = include_str!("../../../contracts/orders.yaml");
+    for (redact, top) in [("drop", "null"), ("pseudonym", "\"[REDACTED]\"")] {
+        let text = text.replacen("redact, value: mask", &format!("redact, value: {redact}"), 1);
+        let redactor = Redactor::new(&Contract::parse(&text).unwrap());
+        let record = redactor.json_record(r#"{"customer_email":"Ann","before":{"customer_email":"Ann"}}"#);
+        let kept = format!(r#"{{"customer_email":{top},"before":{{"customer_email":"[REDACTED]"}}}}"#);
+        assert_eq!(record, kept);
+    }
+}
+
+#[test]
 fn a_long_record_is_cut_and_no_address_is_split() {
     for len in SCANNED_BYTES_MAX - 40..SCANNED_BYTES_MAX {
         // Addresses up to the cut shrink so much that the cut's end shows in the record.

@@ -149,8 +149,8 @@ fn tables() -> Vec<Case> {
         format!("{header}{},\n{},\"never closed\n{},\n{},\n", row("q1"), row("q2"), row("q3"), row("q4"));
     vec![
         Case("ragged.csv", ragged.into_bytes(), Fate::Rows(2, vec![("ragged_row", 2)])),
-        // What an open quote swallows is a text of the row that opened it.
-        Case("quote.csv", open.into_bytes(), Fate::Rows(2, vec![])),
+        // What an open quote swallows is one row with the one that opened it: nobody can say where the next begins.
+        Case("quote.csv", open.into_bytes(), Fate::Rows(1, vec![("open_quote", 1)])),
         Case(
             "no-header.csv",
             format!("{}\n{}\n", row("h1"), row("h2")).into_bytes(),

@@ -57,6 +57,53 @@ fn csv_without_a_header_loses_no_row() {
 }
 
 #[test]
+fn an_open_quote_costs_one_row_that_keeps_nothing_of_whom_it_swallowed() {
+    let header = "order_id,status,amount,currency,created_at,customer_email,notes\n";
+    let row = |id| format!("{id},paid,5,EUR,2026-01-01T10:00:00Z,Canary Smith,");
+    let text = format!("{header}{}\n{}\"never closed\n{}\n", row("o-1"), row("o-2"), row("o-3"));
+    let examined = run("orders", "a.csv", text.clone());
+    assert_eq!(rules(&examined), [(1, "open_quote".into())]);
+    assert_eq!(examined.accepted.num_rows(), 1);
+    let bad = &examined.discards[0];
+    let swallowed = &text[bad.byte_offset as usize..][..bad.byte_len as usize];
+    assert!(swallowed.starts_with("o-2,") && swallowed.ends_with(','), "{swallowed}");
+    assert_eq!(
+        bad.record,
+        format!(
+            "the row opens a quote that nothing closes, so its {} bytes go on to the end of the object; close the quote, or write it twice; its values are not kept",
+            swallowed.len()
+        )
+    );
+
+    // A later row's quote closes it: that is CSV.
+    let closed = format!("{text}{}\"\n", row("o-4"));
+    assert_eq!(rules(&run("orders", "a.csv", closed)), []);
+    let examined = run("orders", "a.csv", header.replace("notes", "\"notes") + &row("o-1"));
+    assert_eq!(rules(&examined), [(0, "open_quote".into())]);
+    assert!(examined.unknown_fields.is_empty(), "{:?}", examined.unknown_fields);
+}
+
+#[test]
+fn a_row_that_a_cut_stream_ends_in_is_not_accepted_by_a_line_end_in_its_quote() {
+    let header = "order_id,status,amount,currency,created_at,notes\n";
+    let row = |id: usize| format!("o-{id},paid,5,EUR,2026-01-01T10:00:00Z,\"one {id}\ntwo\nthree\"\n");
+    let text = header.to_owned() + &(0..3).map(row).collect::<String>();
+    for cut in 0..=text.len() {
+        let given = &text.as_bytes()[..cut];
+        let zst = zstd::encode_all(given, 1).unwrap();
+        for (name, rule, packed) in [("a.csv.gz", "gz", gz(given)), ("a.csv.zst", "zst", zst)] {
+            let examined = run("orders", name, [&packed[..], b"damage"].concat());
+            let whole = cut.saturating_sub(header.len()) / row(0).len();
+            assert_eq!(examined.accepted.num_rows(), whole, "{name} cut at {cut}");
+            assert_eq!(rules(&examined), [(whole as i64, rule.into())]);
+            let rest = if cut < header.len() { 0 } else { header.len() + whole * row(0).len() };
+            let place = (examined.discards[0].byte_offset, examined.discards[0].byte_len);
+            assert_eq!(place, (rest as i64, (cut - rest) as i64), "the rest begins with the row that is cut");
+        }
+    }
+}
+
+#[test]
 fn what_a_cut_gzip_stream_gave_lands() {
     let text: String = (0..5000)
         .map(|seq| format!("{}\n", READING.replace("\"seq\":0", &format!("\"seq\":{seq}"))))
