@@ -39,7 +39,7 @@ use crate::ledger::LedgerError;
 use crate::pseudonym::PseudonymKey;
 use crate::quarantine::QuarantineError;
 use crate::silver::{self, SilverError};
-use crate::table::{CONFLICTS_MAX, CommitError, Table, TableError, after_conflict};
+use crate::table::{CONFLICTS_MAX, CommitError, Cut, Table, TableError, after_conflict};
 
 use plan::Plan;
 use receipt::{Erased, Receipt};
@@ -333,16 +333,27 @@ async fn cut_all(
     Ok((in_flight, versions))
 }
 
-async fn cut(lake: &Lake, path: &str, in_flight_ms: i64) -> Result<Option<crate::table::Cut>, ForgetError> {
-    for conflicts in 0..CONFLICTS_MAX {
+async fn cut(lake: &Lake, path: &str, in_flight_ms: i64) -> Result<Option<Cut>, ForgetError> {
+    insisting(async || {
         let Some(mut table) = Table::open(lake, path).await? else { return Ok(None) };
-        match table.mark().await {
-            Ok(()) => return Ok(Some(table.cut(in_flight_ms).await?)),
-            Err(CommitError::Conflict { .. }) => after_conflict(conflicts).await,
-            Err(error) => return Err(error.into()),
+        table.mark().await?;
+        Ok(Some(table.cut(in_flight_ms).await?))
+    })
+    .await
+}
+
+/// Does it again, from the newest version, while other writers are faster: up to [`CONFLICTS_MAX`] times.
+async fn insisting<T>(mut once: impl AsyncFnMut() -> Result<T, ForgetError>) -> Result<T, ForgetError> {
+    let mut conflicts = 0;
+    loop {
+        match once().await {
+            Err(ForgetError::Commit(CommitError::Conflict { .. })) if conflicts + 1 < CONFLICTS_MAX => {
+                after_conflict(conflicts).await;
+                conflicts += 1;
+            }
+            done => return done,
         }
     }
-    Err(CommitError::Conflict { table: path.to_owned() }.into())
 }
 
 #[cfg(test)]

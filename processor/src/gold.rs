@@ -16,6 +16,7 @@ use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::DataFusionError;
 use datafusion::prelude::DataFrame;
 use serde::Serialize;
+use tokio::sync::OnceCell;
 
 use crate::contract::{Contract, GoldQuery, Window};
 use crate::lake::Lake;
@@ -88,9 +89,11 @@ pub async fn refresh(lake: &Lake, contract: &Contract) -> Result<Vec<Refreshed>,
     let Some(mut silver) = Table::open(lake, &silver::path(&contract.dataset)).await? else {
         return Ok(refreshed);
     };
+    // Looked up once, where a query needs it.
+    let gone = OnceCell::new();
     for query in &contract.gold {
         for conflicts in 0..=CONFLICTS_MAX {
-            match refresh_one(lake, contract, query, &silver).await {
+            match refresh_one(lake, contract, query, &silver, &gone).await {
                 Ok(done) => {
                     refreshed.extend(done);
                     break;
@@ -161,6 +164,7 @@ async fn refresh_one(
     contract: &Contract,
     query: &GoldQuery,
     silver: &Table,
+    gone: &OnceCell<BTreeSet<String>>,
 ) -> Result<Option<Refreshed>, GoldError> {
     let failed = |source: DataFusionError| GoldError::Query {
         name: query.name.clone(),
@@ -177,26 +181,20 @@ async fn refresh_one(
     if shows.is_some_and(|shows| shows >= silver.version()) {
         return Ok(None);
     }
-    // The table of a query that was over all before has no days to replace.
-    let by_day = known.as_ref().filter(|table| table.partition_columns() == ["dt"]);
-    let mut days = match (query.window, shows, by_day) {
-        (Window::Day, Some(shows), Some(_)) => silver.dts_changed_since(shows).await?,
-        _ => None,
-    };
-    let mut one_by_one = match (query.window, &days) {
-        (Window::Day, None) => Some(all_days(silver)?),
-        (_, days) => days.clone(),
-    };
-    if query.window == Window::Day {
-        let gone = expired::days_of_silver(lake, &contract.dataset).await.map_err(failed)?;
-        if let (None, Some(table), false) = (&days, by_day, gone.is_empty()) {
-            days = Some(&all_days(silver)? | &all_days(table)?);
+    let (days, rows) = match query.window {
+        Window::All => (None, compute(silver, query, None).await),
+        Window::Day => {
+            let look = || expired::days_of_silver(lake, &contract.dataset);
+            let gone = gone.get_or_try_init(look).await.map_err(failed)?;
+            let days = replaceable(silver, known.as_ref(), shows, gone).await?;
+            let computed = match &days {
+                Some(days) => days.clone(),
+                None => &all_days(silver)? - gone,
+            };
+            (days, compute(silver, query, Some(computed)).await)
         }
-        for days in [&mut days, &mut one_by_one].into_iter().flatten() {
-            days.retain(|day| !gone.contains(day));
-        }
-    }
-    let rows = compute(silver, query, one_by_one).await.map_err(failed)?;
+    };
+    let rows = rows.map_err(failed)?;
 
     let partitions: &[&str] = match query.window {
         Window::Day => &["dt"],
@@ -220,6 +218,26 @@ async fn refresh_one(
         days: days.map(|days| days.len()),
         rows: written,
     }))
+}
+
+/// The days of a daily table that are replaced; `None`: all of it is. Days of which silver went are none of them.
+async fn replaceable(
+    silver: &Table,
+    known: Option<&Table>,
+    shows: Option<u64>,
+    gone: &BTreeSet<String>,
+) -> Result<Option<BTreeSet<String>>, TableError> {
+    // The table of a query that was over all before has no days to replace.
+    let Some(table) = known.filter(|table| table.partition_columns() == ["dt"]) else { return Ok(None) };
+    let changed = match shows {
+        Some(shows) => silver.dts_changed_since(shows).await?,
+        None => None,
+    };
+    Ok(match changed {
+        Some(changed) => Some(&changed - gone),
+        None if gone.is_empty() => None,
+        None => Some(&(&all_days(silver)? | &all_days(table)?) - gone),
+    })
 }
 
 /// The version of silver that the table shows by this query; `None` where it shows none, or by another one.

@@ -11,7 +11,7 @@ use datafusion::functions::expr_fn::strpos;
 use datafusion::logical_expr::{Expr, cast, ident, lit};
 
 use super::search::shown;
-use super::{ForgetError, Subject};
+use super::{ForgetError, Subject, insisting};
 use crate::contract::{Contract, GoldQuery, Window};
 use crate::gold;
 use crate::lake::Lake;
@@ -20,7 +20,7 @@ use crate::pseudonym::PseudonymKey;
 use crate::retention::expired;
 use crate::session;
 use crate::silver::on_days;
-use crate::table::{CONFLICTS_MAX, CommitError, Table, after_conflict};
+use crate::table::Table;
 
 /// Takes the subject's rows out of gold of the days of which silver went.
 pub(super) async fn erase(
@@ -37,17 +37,7 @@ pub(super) async fn erase(
     for query in contract.gold.iter().filter(|query| query.window == Window::Day) {
         let Some(is_subjects) = is_subjects(contract, query, &subject.column, &name).await? else { continue };
         let these = on_days(&days).and(is_subjects);
-        for conflicts in 0..CONFLICTS_MAX {
-            match without(lake, &gold::path(&query.name), &these).await {
-                Err(ForgetError::Commit(CommitError::Conflict { .. })) if conflicts + 1 < CONFLICTS_MAX => {
-                    after_conflict(conflicts).await;
-                }
-                done => {
-                    done?;
-                    break;
-                }
-            }
-        }
+        insisting(async || without(lake, &gold::path(&query.name), &these).await).await?;
     }
     Ok(())
 }

@@ -178,10 +178,7 @@ impl<'a> Search<'a> {
         );
         let mut named = Vec::new();
         each(context.sql(&sql).await?, |texts, ordinal| named.push((id(texts), ordinal))).await?;
-        for (id, ordinal) in named {
-            self.candidate(&id);
-            self.places.entry(id).or_default().insert(ordinal);
-        }
+        named.into_iter().for_each(|(id, ordinal)| self.place(id, ordinal));
         Ok(())
     }
 
@@ -223,11 +220,14 @@ impl<'a> Search<'a> {
         })
         .await?;
         unreadable.iter().for_each(|id| self.candidate(id));
-        for (id, ordinal) in named {
-            self.candidate(&id);
-            self.places.entry(id).or_default().insert(ordinal);
-        }
+        named.into_iter().for_each(|(id, ordinal)| self.place(id, ordinal));
         Ok(())
+    }
+
+    /// A row of the subject's; its object may hold more.
+    fn place(&mut self, id: Id, ordinal: i64) {
+        self.candidate(&id);
+        self.places.entry(id).or_default().insert(ordinal);
     }
 
     /// An object that is to be read, unless it was.

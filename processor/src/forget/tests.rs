@@ -143,6 +143,10 @@ impl Fixture {
         forget(&self.lake, &self.contracts, &self.key, &subject, settings, |_, _| {}).await.unwrap()
     }
 
+    fn look<'a>(&'a self, contracts: &'a [&'a Contract], subject: &'a Subject) -> Look<'a> {
+        Look { lake: &self.lake, contracts, key: &self.key, subject, started_ms: AT_MS }
+    }
+
     async fn rows(&self, sql: &str) -> String {
         let rows = query(&self.lake, &self.contracts, sql).await.unwrap();
         pretty_format_batches(&rows).unwrap().to_string()
@@ -316,15 +320,10 @@ async fn cut_after_any_step_the_same_command_completes_it() {
     for done in 0..5 {
         let lake = Fixture::new(false).await;
         let contract = &lake.contracts[0];
+        let contracts = [contract];
         let mark = subject.mark(&lake.key);
         forgotten::remember(&lake.lake, &lake.key, &subject.column, &mark).await.unwrap();
-        let look = Look {
-            lake: &lake.lake,
-            contracts: &[contract],
-            key: &lake.key,
-            subject: &subject,
-            started_ms: 0,
-        };
+        let look = lake.look(&contracts, &subject);
         let plan = look.first(&mut BTreeSet::new(), |_, _| {}).await.unwrap();
         let plan = plan.stored(&lake.lake, &mark).await.unwrap();
         let planned = &plan.datasets[&contract.dataset];
@@ -413,13 +412,7 @@ async fn rows_that_came_after_the_plan_was_made_go_with_the_same_command_again()
     let mark = subject.mark(&lake.key);
     forgotten::remember(&lake.lake, &lake.key, &subject.column, &mark).await.unwrap();
     let contracts = [&lake.contracts[0]];
-    let look = Look {
-        lake: &lake.lake,
-        contracts: &contracts,
-        key: &lake.key,
-        subject: &subject,
-        started_ms: AT_MS,
-    };
+    let look = lake.look(&contracts, &subject);
     let mut read = BTreeSet::new();
     let plan = look.first(&mut read, |_, _| {}).await.unwrap();
     plan.stored(&lake.lake, &mark).await.unwrap();
@@ -447,13 +440,7 @@ async fn an_object_that_was_overwritten_or_cannot_be_rewritten_is_done_once_it_i
     let key = "bronze/sensor_readings/dt=2026-01-01/d.ndjson";
     let subject: Subject = format!("device={DEVICE}").parse().unwrap();
     let contracts = [&lake.contracts[0]];
-    let look = Look {
-        lake: &lake.lake,
-        contracts: &contracts,
-        key: &lake.key,
-        subject: &subject,
-        started_ms: AT_MS,
-    };
+    let look = lake.look(&contracts, &subject);
     // An earlier run made its plan and was cut; then the object was stored again with other rows.
     let plan = look.first(&mut BTreeSet::new(), |_, _| {}).await.unwrap();
     plan.stored(&lake.lake, &subject.mark(&lake.key)).await.unwrap();

@@ -12,14 +12,14 @@ use serde_json::{Map, Value};
 
 use super::object::has_word;
 use super::search::shown;
-use super::{ForgetError, Subject};
+use super::{ForgetError, Subject, insisting};
 use crate::contract::Contract;
 use crate::dataset_check::record;
 use crate::lake::Lake;
 use crate::pseudonym::PseudonymKey;
 use crate::quoted;
 use crate::session;
-use crate::table::{CONFLICTS_MAX, CommitError, Table, after_conflict};
+use crate::table::Table;
 
 /// The table of results of dataset checks.
 pub(super) const CHECKS: &str = record::PATH;
@@ -37,15 +37,7 @@ pub(super) async fn erase(
 ) -> Result<(), ForgetError> {
     let mut names = vec![subject.value.clone()];
     names.extend(shown(contract, key, subject).filter(|shown| *shown != subject.value));
-    for conflicts in 0..CONFLICTS_MAX {
-        match in_checks(lake, contract, &names).await {
-            Err(ForgetError::Commit(CommitError::Conflict { .. })) => after_conflict(conflicts).await,
-            done => {
-                done?;
-                break;
-            }
-        }
-    }
+    insisting(async || in_checks(lake, contract, &names).await).await?;
     in_alerts(lake, &names).await
 }
 

@@ -11,7 +11,7 @@ use super::{AlertError, Signal};
 use crate::contract::Contract;
 use crate::lake::Lake;
 use crate::table::Table;
-use crate::{quoted, session};
+use crate::{quoted, session, silver};
 
 /// Minutes since the time of silver's newest row up to now; `None` while there is no row.
 pub(super) async fn freshness(
@@ -19,7 +19,7 @@ pub(super) async fn freshness(
     contract: &Contract,
     now_ms: i64,
 ) -> Result<Option<Vec<Signal>>, AlertError> {
-    let Some(silver) = Table::open(lake, &format!("silver/{}", contract.dataset)).await? else {
+    let Some(silver) = Table::open(lake, &silver::path(&contract.dataset)).await? else {
         return Ok(None);
     };
     let context = session::context();
