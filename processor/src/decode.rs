@@ -127,6 +127,9 @@ pub enum Fault {
     Forgotten,
 }
 
+/// The rules of faults of which one row stands for nobody knows how many.
+pub(crate) const HIDING: [&str; 5] = ["frame", "gz", "zst", "parquet", "open_quote"];
+
 /// The rule by which the rows of who is forgotten are discarded.
 pub const FORGOTTEN: &str = "forgotten";
 

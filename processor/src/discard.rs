@@ -16,7 +16,7 @@ use crate::column::{number, text, utc};
 use crate::contract::Contract;
 use crate::examine::DiscardRow;
 use crate::lake::{BronzeObject, Lake};
-use crate::table::{Table, TableError};
+use crate::table::{Partition, Table, TableError};
 
 /// The reason of a row whose key silver already has.
 pub const DUPLICATE: &str = "duplicate";
@@ -44,6 +44,13 @@ pub fn schema() -> SchemaRef {
         text("record"),
         utc("discarded_at"),
     ]))
+}
+
+/// The partition of a dataset's discards of a day.
+pub fn partition(dataset: &str, dt: &str) -> Partition {
+    [("dataset", dataset), ("dt", dt)]
+        .map(|(column, value)| (column.to_owned(), Some(value.to_owned())))
+        .into()
 }
 
 /// An object's discard rows as the table has them. `dt` is the object's day.

@@ -36,6 +36,7 @@ use crate::forgotten::{self, Forgotten, ForgottenError, names_subjects};
 use crate::gold::{self, GoldError, Refreshed};
 use crate::lake::{Lake, LakeError};
 use crate::ledger::LedgerError;
+use crate::ledger::recount::RecountError;
 use crate::pseudonym::PseudonymKey;
 use crate::quarantine::QuarantineError;
 use crate::silver::{self, SilverError};
@@ -160,6 +161,9 @@ pub enum ForgetError {
     /// The ledger.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// Counting the ledger's rows anew.
+    #[error(transparent)]
+    Recount(#[from] RecountError),
     /// Quarantine.
     #[error(transparent)]
     Quarantine(#[from] QuarantineError),

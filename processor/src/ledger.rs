@@ -1,6 +1,8 @@
 //! The ledger: one row per bronze object, written last. Its sums are the proof that nothing is lost:
 //! `rows_in = silver + discarded + duplicates`, and what the edge gave up stands beside it by cause.
 
+pub(crate) mod recount;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 

@@ -32,9 +32,9 @@ use crate::forgotten::{Forgotten, ForgottenError};
 use crate::gold::{self, Refreshed};
 use crate::lake::{BronzeObject, Lake, LakeError};
 use crate::ledger::LedgerError;
+use crate::ledger::recount::RecountError;
 use crate::promote::Candidate;
 use crate::pseudonym::NoKey;
-use crate::run::{GROUP_BYTES_MAX, groups};
 use crate::silver::{self, SilverError};
 use crate::table::{CommitError, TableError};
 
@@ -44,6 +44,9 @@ use places::{Listed, Places};
 
 /// Most rows that are judged again in one commit, unless one object alone has more ([`ROWS_MAX`]): they are in memory together.
 pub const GROUP_ROWS_MAX: u64 = 100_000;
+
+/// Most objects of one commit: queries and commits name them.
+pub const GROUP_OBJECTS_MAX: usize = 1_000;
 
 /// What is judged again.
 #[derive(Clone, Debug)]
@@ -107,6 +110,9 @@ pub enum RedriveError {
     /// The ledger's rows.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// Counting the ledger's rows anew.
+    #[error(transparent)]
+    Recount(#[from] RecountError),
     /// Who is forgotten.
     #[error(transparent)]
     Forgotten(#[from] ForgottenError),
@@ -148,17 +154,18 @@ pub async fn redrive(
         let listed: Vec<&Listed> = work.iter().filter(|listed| listed.dataset == contract.dataset).collect();
         if !listed.is_empty() {
             let checker = Checker::new(contract)?.forgetting(Forgotten::load(lake, contract).await?);
-            let candidates = candidates(lake, contract, &listed, &mut report).await?;
-            let rows: HashMap<&str, u64> =
-                listed.iter().map(|listed| (listed.key.as_str(), listed.rows)).collect();
-            let rows =
-                |candidate: &Candidate| rows.get(candidate.object.key.as_str()).copied().unwrap_or_default();
-            for group in
-                groups(&candidates, GROUP_BYTES_MAX).flat_map(|group| within(group, GROUP_ROWS_MAX, rows))
-            {
-                redrive_group(lake, &checker, which, group, &mut report).await?;
-                done += group.len() as u64;
-                progress(done, found);
+            for of_day in listed.chunk_by(|one, next| one.day == next.day) {
+                let candidates = candidates(lake, contract, of_day, &mut report).await?;
+                let rows: HashMap<&str, u64> =
+                    of_day.iter().map(|listed| (listed.key.as_str(), listed.rows)).collect();
+                let rows = |candidate: &Candidate| {
+                    rows.get(candidate.object.key.as_str()).copied().unwrap_or_default()
+                };
+                for group in within(&candidates, GROUP_OBJECTS_MAX, GROUP_ROWS_MAX, rows) {
+                    redrive_group(lake, &checker, which, &of_day[0].day, group, &mut report).await?;
+                    done += group.len() as u64;
+                    progress(done, found);
+                }
             }
         }
         // Without work, too: a cut may have left gold behind, and nothing is done where it is not.
@@ -205,21 +212,23 @@ async fn candidates(
     Ok(candidates)
 }
 
-/// Cuts a group so that each part has at most so many rows to judge again; an object that has more is one of its own.
+/// Cuts candidates into groups of at most so many objects, and rows to judge again; an object that has more is one of
+/// its own. Of their bytes a part at a time is in memory.
 fn within(
-    mut group: &[Candidate],
+    mut candidates: &[Candidate],
+    objects_max: usize,
     rows_max: u64,
     rows: impl Fn(&Candidate) -> u64,
 ) -> impl Iterator<Item = &[Candidate]> {
     std::iter::from_fn(move || {
         let mut sum = 0;
-        let fits = group.iter().take_while(|candidate| {
+        let fits = candidates.iter().take(objects_max).take_while(|candidate| {
             sum += rows(candidate);
             sum <= rows_max
         });
-        let (part, rest) = group.split_at(fits.count().max(1).min(group.len()));
-        group = rest;
-        (!part.is_empty()).then_some(part)
+        let (group, rest) = candidates.split_at(fits.count().max(1).min(candidates.len()));
+        candidates = rest;
+        (!group.is_empty()).then_some(group)
     })
 }
 
@@ -227,10 +236,13 @@ async fn redrive_group(
     lake: &Lake,
     checker: &Checker,
     which: &Which,
+    day: &str,
     group: &[Candidate],
     report: &mut RedriveReport,
 ) -> Result<(), RedriveError> {
-    let mut places = Places::open(lake, which, group.iter().map(|candidate| &candidate.object)).await?;
+    let filed = (checker.contract().dataset.as_str(), day);
+    let mut places =
+        Places::open(lake, which, filed, group.iter().map(|candidate| &candidate.object)).await?;
     let mut examined: Vec<(&Candidate, Judged)> = Vec::with_capacity(group.len());
     for candidate in group {
         let Some(ordinals) = places.of(&candidate.object) else { continue };
@@ -241,7 +253,7 @@ async fn redrive_group(
             }
         }
     }
-    recount::keep_comparable(lake, &mut examined, report).await?;
+    recount::keep_comparable(lake, checker, &mut examined, report).await?;
     let mut first_look = true;
     loop {
         let moved = promoted(lake, checker, &examined, &places).await?;
@@ -340,17 +352,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_group_has_no_more_rows_than_fit_unless_one_object_alone_has() {
+    fn a_group_has_no_more_objects_and_rows_than_fit_unless_one_object_alone_has() {
         let candidate = |rows: u64| Candidate {
             object: BronzeObject { key: String::new(), etag: String::new(), bytes: rows, modified_ms: 0 },
             key: BronzeKey::parse("bronze/orders/a.csv", |_| true).unwrap(),
         };
-        let group: Vec<Candidate> = [3, 3, 4, 11, 1, 0, 9, 1].map(candidate).into();
-        let parts: Vec<Vec<u64>> = within(&group, 10, |candidate| candidate.object.bytes)
+        let group: Vec<Candidate> = [3, 3, 4, 11, 1, 0, 9, 1, 1, 1, 1, 1].map(candidate).into();
+        let parts: Vec<Vec<u64>> = within(&group, 4, 10, |candidate| candidate.object.bytes)
             .map(|part| part.iter().map(|candidate| candidate.object.bytes).collect())
             .collect();
-        assert_eq!(parts, [vec![3, 3, 4], vec![11], vec![1, 0, 9], vec![1]]);
-        assert_eq!(within(&[], 10, |_| 1).count(), 0);
+        assert_eq!(parts, [vec![3, 3, 4], vec![11], vec![1, 0, 9], vec![1; 4], vec![1]]);
+        assert_eq!(within(&[], 4, 10, |_| 1).count(), 0);
     }
 
     #[test]

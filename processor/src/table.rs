@@ -10,6 +10,7 @@ mod erase;
 mod files;
 mod log;
 mod partitioned;
+pub(crate) mod place;
 mod transactions;
 mod vacuum;
 mod widen;
@@ -28,7 +29,7 @@ use deltalake::{DeltaTable, DeltaTableError};
 
 use crate::lake::Lake;
 
-pub(crate) use erase::{Cut, PLACE};
+pub(crate) use erase::Cut;
 pub use files::{Files, Partition};
 pub use log::{LogState, StoredFile};
 pub use vacuum::KEEP_HOURS_MAX;

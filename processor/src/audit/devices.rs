@@ -15,8 +15,9 @@ use serde::Serialize;
 use super::books::{Books, GATEWAY_SQL};
 use super::{AuditError, Balance};
 use crate::contract::Contract;
-use crate::decode::FORGOTTEN;
+use crate::decode::{FORGOTTEN, HIDING};
 use crate::discard::DUPLICATE;
+use crate::quoted;
 
 /// The key that makes a dataset's rows a device's sequence.
 const KEY: [&str; 3] = ["device", "boot", "seq"];
@@ -233,7 +234,7 @@ impl Query<'_> {
                GROUP BY gateway),
              hidden AS (
                SELECT gateway, sum(rows) AS rows_hidden, sum(damaged) AS damaged FROM (
-                 SELECT gateway, 1 AS rows, CASE WHEN rule IN ('frame', 'gz', 'open_quote') THEN 1 ELSE 0 END AS damaged
+                 SELECT gateway, 1 AS rows, CASE WHEN rule IN ({hiding}) THEN 1 ELSE 0 END AS damaged
                  FROM discarded WHERE dataset = '{dataset}' AND device IS NULL AND rule <> '{FORGOTTEN}'
                  UNION ALL SELECT {GATEWAY_SQL}, rows, 0 FROM expired WHERE dataset = '{dataset}' AND tier = 'discard')
                GROUP BY gateway),
@@ -249,7 +250,8 @@ impl Query<'_> {
                LEFT JOIN hidden d ON n.gateway = d.gateway LEFT JOIN waiting w ON n.gateway = w.gateway
              ORDER BY n.gateway DESC",
             tables = self.tables(),
-            dataset = self.dataset
+            dataset = self.dataset,
+            hiding = quoted::texts(HIDING)
         );
         // '' sorts last: devices of several gateways may use what the others leave.
         let mut left = Answers::default();

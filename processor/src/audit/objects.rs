@@ -2,6 +2,7 @@
 
 use super::books::Books;
 use super::{AuditError, Balance};
+use crate::decode::HIDING;
 use crate::discard::DUPLICATE;
 
 /// Sums the ledger up and holds it against the rows that are there. Rows without an entry are those of an object that is
@@ -50,14 +51,16 @@ async fn against_itself(balance: &mut Balance, books: &Books) -> Result<(), Audi
         })
         .await?;
     // An object with a damaged frame, or cut short, has other rows than its headers say.
-    let unsealed = r#"SELECT l.bronze_key, b.sealed, l.rows_in FROM ledger l
+    let is_whole = HIDING.map(|rule| format!(r#"l.rules NOT LIKE '%"{rule}":%'"#)).join(" AND ");
+    let unsealed = format!(
+        "SELECT l.bronze_key, b.sealed, l.rows_in FROM ledger l
         JOIN (SELECT bronze_key, sum(readings) AS sealed FROM batches GROUP BY bronze_key) b
           ON l.bronze_key = b.bronze_key
-        WHERE b.sealed <> l.rows_in AND l.rules NOT LIKE '%"frame":%' AND l.rules NOT LIKE '%"gz":%'
-          AND l.rules NOT LIKE '%"zst":%'
-        ORDER BY 1"#;
+        WHERE b.sealed <> l.rows_in AND {is_whole}
+        ORDER BY 1"
+    );
     books
-        .each_row(unsealed, |row| {
+        .each_row(&unsealed, |row| {
             balance.finding(format!(
                 "{}: its gateway sealed {} readings, the ledger says {} rows in",
                 row.text(0),

@@ -10,10 +10,8 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use datafusion::arrow::array::{ArrayRef, AsArray, Int64Array, StringArray};
 use datafusion::arrow::compute::{cast, concat_batches};
-use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use datafusion::arrow::datatypes::Int64Type;
 use datafusion::arrow::record_batch::RecordBatch;
-use datafusion::common::DataFusionError;
-use datafusion::logical_expr::{col, lit};
 
 use super::ForgetError;
 use super::plan::{self, Dataset};
@@ -23,11 +21,11 @@ use crate::decode::{FORGOTTEN, Fault};
 use crate::discard::{self, DUPLICATE};
 use crate::examine::DiscardRow;
 use crate::lake::{BronzeObject, Lake};
+use crate::ledger::recount::recount;
 use crate::ledger::{self, Entry};
 use crate::promote::{Candidate, ObjectError, day_of};
 use crate::reading::Reading;
-use crate::retention::expired;
-use crate::table::{CONFLICTS_MAX, CommitError, Partition, Table, after_conflict};
+use crate::table::{CONFLICTS_MAX, CommitError, Partition, Table, after_conflict, place};
 use crate::{quoted, session, silver};
 
 /// Objects whose rows are taken out in one go.
@@ -179,13 +177,7 @@ async fn in_discard(lake: &Lake, checker: &Checker, gone: &[Gone<'_>]) -> Result
     }
     let places = batch(&places)?;
     let mut partitions: BTreeSet<Partition> = table.partitions_at(&places).await?.into_iter().collect();
-    let partition = |day: &String| {
-        Partition::from([
-            ("dataset".to_owned(), Some(contract.dataset.clone())),
-            ("dt".to_owned(), Some(day.clone())),
-        ])
-    };
-    partitions.extend(added.keys().map(partition));
+    partitions.extend(added.keys().map(|day| discard::partition(&contract.dataset, day)));
     for partition in partitions {
         let day = partition.get("dt").cloned().flatten().unwrap_or_default();
         let rows = match added.get(&day) {
@@ -246,107 +238,25 @@ async fn lying_now(
 
 /// The ledger's rows of the objects, counted anew.
 async fn in_ledger(lake: &Lake, checker: &Checker, gone: &[Gone<'_>]) -> Result<(), ForgetError> {
-    let contract = checker.contract();
-    let keys: BTreeSet<&str> =
-        gone.iter().filter(|gone| gone.entry.is_some()).map(|gone| gone.object.key.as_str()).collect();
-    if keys.is_empty() {
-        return Ok(());
-    }
-    for conflicts in 0..CONFLICTS_MAX {
-        let mut table = ledger::open(lake).await?;
-        let before = ledger::entries_of(&table, &keys).await?;
-        let expired = expired::of(lake, contract, &keys).await?;
-        let in_silver = counted(lake, &silver::rows_path(contract), &keys, "'' AS rule").await?;
-        let in_discard = counted(lake, discard::PATH, &keys, "rule").await?;
-        let mut rows = Vec::new();
-        let (mut changed, mut is_even) = (false, true);
-        for entry in before.into_iter().filter(|entry| entry.dataset == contract.dataset) {
-            let id = BronzeObject::id_of(&entry.bronze_key, &entry.bronze_etag);
-            let object =
-                gone.iter().find(|gone| BronzeObject::id_of(&gone.object.key, &gone.object.etag) == id);
-            let mut now = entry.clone();
-            if let Some(gone) = object {
-                let silver = in_silver.get(&id).and_then(|rows| rows.get("")).copied().unwrap_or_default();
-                let rules = in_discard.get(&id).cloned().unwrap_or_default();
-                let expired = expired.get(&id).copied().unwrap_or_default();
-                now = expired.counted(&entry, silver.cast_signed(), rules);
-                if let Some((candidate, found)) = &gone.now {
-                    now.bytes = candidate.object.bytes.cast_signed();
-                    now.warnings.clone_from(&found.warnings);
-                }
-                is_even &= now.is_even();
-            }
-            changed |= now != entry;
-            rows.push(now.row()?);
+    let known = gone.iter().filter(|gone| gone.entry.is_some());
+    let known: BTreeMap<String, &Gone<'_>> =
+        known.map(|gone| (BronzeObject::id_of(&gone.object.key, &gone.object.etag), gone)).collect();
+    let ids = known.keys().cloned().collect();
+    let as_bronze_has_it = |id: &str, entry: &mut Entry| {
+        if let Some((candidate, found)) = known.get(id).and_then(|gone| gone.now.as_ref()) {
+            entry.bytes = candidate.object.bytes.cast_signed();
+            entry.warnings.clone_from(&found.warnings);
         }
-        if !changed {
-            return Ok(());
-        }
-        if !is_even && conflicts + 1 < CONFLICTS_MAX {
-            // Rows went or came while they were counted.
-            after_conflict(conflicts).await;
-            continue;
-        }
-        let these = col("bronze_key").in_list(keys.iter().map(|key| lit(*key)).collect(), false);
-        let predicate = col("dataset").eq(lit(contract.dataset.as_str())).and(these);
-        let rows = concat_batches(&ledger::schema(), &rows)?;
-        match table.replace_where(rows, predicate, &[]).await {
-            Err(CommitError::Conflict { .. }) => after_conflict(conflicts).await,
-            done => return Ok(done?),
-        }
-    }
-    Err(CommitError::Conflict { table: ledger::PATH.to_owned() }.into())
+    };
+    Ok(recount(lake, checker.contract(), &ids, None, as_bronze_has_it).await?)
 }
 
-/// Rows of a table by object and rule.
-async fn counted(
-    lake: &Lake,
-    path: &str,
-    keys: &BTreeSet<&str>,
-    rule: &str,
-) -> Result<HashMap<String, BTreeMap<String, u64>>, ForgetError> {
-    let mut counted: HashMap<String, BTreeMap<String, u64>> = HashMap::new();
-    let Some(table) = Table::open(lake, path).await? else { return Ok(counted) };
-    let context = session::context();
-    context.register_table("rows", table.provider().await?)?;
-    let sql = format!(
-        "SELECT bronze_key, bronze_etag, rule, count(*) FROM (SELECT bronze_key, bronze_etag, {rule} FROM rows WHERE bronze_key IN ({})) GROUP BY 1, 2, 3",
-        quoted::texts(keys)
-    );
-    for batch in context.sql(&sql).await?.collect().await? {
-        let texts = (0..3).map(|at| cast(batch.column(at), &DataType::Utf8));
-        let texts: Vec<ArrayRef> = texts.collect::<Result<_, _>>().map_err(DataFusionError::from)?;
-        let text = |at: usize, row: usize| texts[at].as_string::<i32>().value(row).to_owned();
-        let counts = batch.column(3).as_primitive::<Int64Type>();
-        for row in 0..batch.num_rows() {
-            let object = counted.entry(BronzeObject::id_of(&text(0, row), &text(1, row))).or_default();
-            object.insert(text(2, row), counts.value(row).unsigned_abs());
-        }
-    }
-    Ok(counted)
-}
-
-fn batch(places: &[(&plan::Object, BTreeSet<i64>)]) -> Result<RecordBatch, ForgetError> {
-    let (mut keys, mut etags, mut ordinals) = (Vec::new(), Vec::new(), Vec::new());
-    for (object, places) in places {
-        for place in places {
-            keys.push(object.key.as_str());
-            etags.push(object.etag.as_str());
-            ordinals.push(*place);
-        }
-    }
-    let [key, etag, ordinal] = crate::table::PLACE;
-    let schema = Schema::new(vec![
-        Field::new(key, DataType::Utf8, true),
-        Field::new(etag, DataType::Utf8, true),
-        Field::new(ordinal, DataType::Int64, true),
-    ]);
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(StringArray::from(keys)),
-        Arc::new(StringArray::from(etags)),
-        Arc::new(Int64Array::from(ordinals)),
-    ];
-    Ok(RecordBatch::try_new(Arc::new(schema), columns)?)
+/// The objects' places in a table of their own.
+fn batch(objects: &[(&plan::Object, BTreeSet<i64>)]) -> Result<RecordBatch, ForgetError> {
+    let places = objects.iter().flat_map(|(object, ordinals)| {
+        ordinals.iter().map(|ordinal| (object.key.as_str(), object.etag.as_str(), *ordinal))
+    });
+    Ok(place::places(places)?)
 }
 
 async fn rewrite(

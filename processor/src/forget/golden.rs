@@ -47,7 +47,7 @@ async fn without(lake: &Lake, path: &str, these: &Expr) -> Result<(), ForgetErro
     let rows = session::context().read_table(table.provider().await?)?;
     let schema = rows.schema().inner().clone();
     if rows.filter(these.clone())?.count().await? > 0 {
-        table.replace_where(RecordBatch::new_empty(schema), these.clone(), &[]).await?;
+        table.replace_where(RecordBatch::new_empty(schema), these.clone()).await?;
     }
     Ok(())
 }

@@ -92,7 +92,7 @@ async fn in_checks(lake: &Lake, contract: &Contract, names: &[String]) -> Result
     if changed {
         let rows = concat_batches(&schema, &rows)?;
         let predicate = col("dataset").eq(lit(contract.dataset.as_str()));
-        table.replace_where(rows, predicate, &[]).await?;
+        table.replace_where(rows, predicate).await?;
     }
     Ok(())
 }

@@ -7,49 +7,47 @@ use datafusion::arrow::array::AsArray;
 use datafusion::arrow::compute::{cast, concat_batches};
 use datafusion::arrow::datatypes::{DataType, Int64Type};
 use datafusion::arrow::record_batch::RecordBatch;
-use datafusion::common::DataFusionError;
-use datafusion::logical_expr::{Expr, col, lit};
 
 use super::{Moved, RedriveError, Which};
 use crate::contract::Contract;
 use crate::discard;
 use crate::lake::{BronzeObject, Lake};
-use crate::promote::day_of;
 use crate::quoted;
 use crate::session;
-use crate::table::{CommitError, Table, after_conflict};
-
-/// The transaction that every redrive's commit takes, so that no two pass each other.
-pub(super) const LOCK: &str = "ingot/redrive";
+use crate::table::{CommitError, Table, after_conflict, place};
 
 /// An object that the work list names.
 pub(super) struct Listed {
     pub dataset: String,
     pub key: String,
     pub etag: String,
+    /// The day under which its discards are filed.
+    pub day: String,
     /// Its rows on the work list.
     pub rows: u64,
 }
 
-/// The objects of which the rule discarded rows.
+/// The objects of which the rule discarded rows, by dataset and day.
 pub(super) async fn work(lake: &Lake, which: &Which) -> Result<Vec<Listed>, RedriveError> {
     let sql = format!(
-        "SELECT dataset, bronze_key, bronze_etag, count(*) FROM discard WHERE {} AND {} GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",
+        "SELECT dataset, dt, bronze_key, bronze_etag, count(*) FROM discard WHERE {} AND {}
+         GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4",
         named_by(which),
         of(which.dataset.as_deref())
     );
     let mut listed = Vec::new();
     for batch in in_discard(lake, &sql).await? {
-        let cells: Vec<_> = batch.columns()[..3]
+        let cells: Vec<_> = batch.columns()[..4]
             .iter()
             .map(|column| cast(column, &DataType::Utf8))
             .collect::<Result<_, _>>()?;
         let text = |column: usize, row: usize| cells[column].as_string::<i32>().value(row).to_owned();
-        let rows = batch.column(3).as_primitive::<Int64Type>();
+        let rows = batch.column(4).as_primitive::<Int64Type>();
         listed.extend((0..batch.num_rows()).map(|row| Listed {
             dataset: text(0, row),
-            key: text(1, row),
-            etag: text(2, row),
+            day: text(1, row),
+            key: text(2, row),
+            etag: text(3, row),
             rows: rows.value(row).unsigned_abs(),
         }));
     }
@@ -104,10 +102,12 @@ fn named_by(which: &Which) -> String {
 /// What stands at a place: its rules and its record.
 type Standing = BTreeMap<i64, (String, String)>;
 
-/// A group's places on the work list, in one snapshot of discard at a time. A later one has no places beyond the first's:
+/// A group's places on the work list, of one dataset and day, in one snapshot of discard at a time. A later one has no places beyond the first's:
 /// what another redrive put on the list meanwhile was not judged by this one, and waits for the next.
 pub(super) struct Places {
     which: Which,
+    dataset: String,
+    day: String,
     table: Table,
     objects: BTreeSet<(String, String)>,
     standing: BTreeMap<(String, String), (BTreeSet<i64>, Standing)>,
@@ -120,10 +120,13 @@ impl Places {
     pub(super) async fn open(
         lake: &Lake,
         which: &Which,
+        (dataset, day): (&str, &str),
         objects: impl Iterator<Item = &BronzeObject>,
     ) -> Result<Self, RedriveError> {
         let mut places = Self {
             which: which.clone(),
+            dataset: dataset.to_owned(),
+            day: day.to_owned(),
             table: discard::open(lake).await?,
             objects: objects.map(id).collect(),
             standing: BTreeMap::new(),
@@ -144,7 +147,9 @@ impl Places {
         }
         let sql = format!(
             "SELECT bronze_key, bronze_etag, rules, record, ordinal FROM discard
-             WHERE bronze_key IN ({}) AND {}",
+             WHERE dataset = {} AND dt = {} AND bronze_key IN ({}) AND {}",
+            quoted::text(&self.dataset),
+            quoted::text(&self.day),
             quoted::texts(keys),
             named_by(&self.which)
         );
@@ -175,6 +180,16 @@ impl Places {
         self.standing.get(&id(object)).map(|(places, _)| places)
     }
 
+    /// The objects' places on the work list, in a table of their own.
+    pub(super) fn leaving(&self, moved: &[&Moved<'_>]) -> Result<RecordBatch, RedriveError> {
+        let places = moved.iter().flat_map(|moved| {
+            let BronzeObject { key, etag, .. } = moved.object();
+            let ordinals = self.of(moved.object()).into_iter().flatten();
+            ordinals.map(|ordinal| (key.as_str(), etag.as_str(), *ordinal))
+        });
+        Ok(place::places(places)?)
+    }
+
     /// Whether anything at the object's places is not what it would be now.
     pub(super) fn differ(&self, moved: &Moved<'_>) -> bool {
         let now: Standing = moved
@@ -195,24 +210,13 @@ impl Places {
     ) -> Result<bool, RedriveError> {
         let now_ms = Utc::now().timestamp_millis();
         let mut batches = vec![RecordBatch::new_empty(discard::schema())];
-        let mut these: Option<Expr> = None;
         for object in moved {
-            let day = day_of(object.candidate);
-            batches.push(discard::rows(contract, object.object(), &day, &object.discards, now_ms)?);
-            let ordinals = self.of(object.object()).into_iter().flatten().map(|ordinal| lit(*ordinal));
-            let here = col("bronze_key")
-                .eq(lit(object.object().key.as_str()))
-                .and(col("bronze_etag").eq(lit(object.object().etag.as_str())))
-                .and(col("ordinal").in_list(ordinals.collect(), false));
-            these = Some(these.map_or(here.clone(), |before| before.or(here)));
+            batches.push(discard::rows(contract, object.object(), &self.day, &object.discards, now_ms)?);
         }
-        let Some(these) = these else { return Ok(true) };
-        let days: BTreeSet<String> = moved.iter().map(|object| day_of(object.candidate)).collect();
-        let predicate =
-            col("dataset").eq(lit(contract.dataset.as_str())).and(crate::silver::on_days(&days)).and(these);
         let rows = concat_batches(&discard::schema(), &batches)?;
-        let next = self.table.next_version();
-        match self.table.replace_where(rows, predicate, &[(LOCK.to_owned(), next)]).await {
+        let leaving = self.leaving(moved)?;
+        let partition = discard::partition(&self.dataset, &self.day);
+        match self.table.rewrite_without(&partition, &leaving, Some(rows)).await {
             Ok(()) => Ok(true),
             Err(CommitError::Conflict { .. }) if self.conflicts < crate::table::CONFLICTS_MAX => {
                 after_conflict(self.conflicts).await;
@@ -228,9 +232,4 @@ impl Places {
 
 fn id(object: &BronzeObject) -> (String, String) {
     (object.key.clone(), object.etag.clone())
-}
-
-/// The external error of a table, as the engine carries it.
-pub(super) fn external(error: crate::table::TableError) -> DataFusionError {
-    DataFusionError::External(error.into())
 }

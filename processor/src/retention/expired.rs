@@ -183,13 +183,9 @@ pub(crate) async fn of(
 
 /// How often the tier's day went.
 async fn times_gone(lake: &Lake, contract: &Contract, tier: &str, dt: &str) -> Result<i64, DataFusionError> {
-    let mut partition = Partition::from([("dt".to_owned(), Some(dt.to_owned()))]);
-    let path = match tier {
-        "silver" => silver::rows_path(contract),
-        _ => {
-            partition.insert("dataset".to_owned(), Some(contract.dataset.clone()));
-            discard::PATH.to_owned()
-        }
+    let (path, partition) = match tier {
+        "silver" => (silver::rows_path(contract), Partition::from([("dt".to_owned(), Some(dt.to_owned()))])),
+        _ => (discard::PATH.to_owned(), discard::partition(&contract.dataset, dt)),
     };
     let times = async {
         match Table::open(lake, &path).await? {

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use chrono::Duration;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::DataFusionError;
-use datafusion::logical_expr::{Expr, JoinType, ident};
+use datafusion::logical_expr::{Expr, ident};
 use datafusion::prelude::DataFrame;
 use deltalake::DeltaTableError;
 use deltalake::operations::vacuum::VacuumMode;
@@ -19,11 +19,8 @@ use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
 use super::files::is;
-use super::{COMPACTED, CommitError, Partition, Replaced, StoredFile, Table, TableError, failed};
+use super::{COMPACTED, CommitError, Partition, Replaced, StoredFile, Table, TableError, failed, place};
 use crate::session;
-
-/// The columns that say where a row came from.
-pub(crate) const PLACE: [&str; 3] = ["bronze_key", "bronze_etag", "ordinal"];
 
 /// What a cut removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,7 +36,7 @@ pub(crate) struct Cut {
 }
 
 impl Table {
-    /// The partitions that have rows at these places ([`PLACE`]'s columns).
+    /// The partitions that have rows at these [`places`](super::place::places).
     pub(crate) async fn partitions_at(&self, places: &RecordBatch) -> Result<Vec<Partition>, TableError> {
         let failed = failed("looking for rows in", &self.path);
         let found = async {
@@ -47,8 +44,7 @@ impl Table {
             let rows = context.read_table(self.provider().await.map_err(external)?)?;
             let columns: Vec<String> = self.partition_columns();
             let names: Vec<Expr> = columns.iter().map(ident).collect();
-            let places = renamed(context.read_batch(places.clone())?)?;
-            let rows = rows.join_on(places, JoinType::LeftSemi, same_place())?.select(names)?.distinct()?;
+            let rows = place::at(&context, rows, places)?.select(names)?.distinct()?;
             let mut partitions = BTreeSet::new();
             for batch in rows.collect().await? {
                 for row in 0..batch.num_rows() {
@@ -87,8 +83,7 @@ impl Table {
         let context = session::bounded(&session::BY_FEW_COLUMNS)?;
         let rows = context.read_table(self.provider().await.map_err(external)?)?.filter(is(partition))?;
         let names: Vec<String> = rows.schema().fields().iter().map(|field| field.name().clone()).collect();
-        let places = renamed(context.read_batch(places.clone())?)?;
-        let mut rows = rows.join_on(places, JoinType::LeftAnti, same_place())?;
+        let mut rows = place::elsewhere(&context, rows, places)?;
         if let Some(added) = added {
             let added = context.read_batch(added)?.select(names.iter().map(ident).collect::<Vec<_>>())?;
             rows = rows.union(added)?;
@@ -167,14 +162,6 @@ fn expiry_of(partition: &Partition) -> String {
     let values =
         partition.iter().map(|(column, value)| format!("{column}={}", value.as_deref().unwrap_or_default()));
     format!("ingot/expired/{}", values.collect::<Vec<_>>().join("/"))
-}
-
-fn renamed(places: DataFrame) -> Result<DataFrame, DataFusionError> {
-    places.select(PLACE.map(|name| ident(name).alias(format!("gone_{name}"))))
-}
-
-fn same_place() -> Vec<Expr> {
-    PLACE.iter().map(|name| ident(*name).eq(ident(format!("gone_{name}")))).collect()
 }
 
 fn external(error: TableError) -> DataFusionError {

@@ -163,19 +163,13 @@ impl Table {
 
     /// Replaces the rows that `predicate` selects by `rows`, on top of this snapshot. Files that it selects some rows of
     /// are read, and written anew.
-    pub async fn replace_where(
-        &mut self,
-        rows: RecordBatch,
-        predicate: Expr,
-        transactions: &[(String, i64)],
-    ) -> Result<(), CommitError> {
+    pub async fn replace_where(&mut self, rows: RecordBatch, predicate: Expr) -> Result<(), CommitError> {
         let snapshot = self.delta.snapshot().map_err(failed("writing", &self.path))?;
-        let transactions = [transactions, &[self.replacement()]].concat();
         let properties = properties().map_err(failed("writing", &self.path))?;
         let write = WriteBuilder::new(self.delta.log_store(), Some(snapshot.snapshot().clone()))
             .with_writer_properties(properties)
             .with_save_mode(SaveMode::Overwrite)
-            .with_commit_properties(carrying(&transactions))
+            .with_commit_properties(carrying(&[self.replacement()]))
             .with_input_batches([rows])
             .with_replace_where(predicate);
         self.delta = write.await.map_err(|error| self.refused(error))?;
