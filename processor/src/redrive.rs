@@ -35,6 +35,7 @@ use crate::ledger::LedgerError;
 use crate::ledger::recount::RecountError;
 use crate::promote::Candidate;
 use crate::pseudonym::NoKey;
+use crate::run::GROUP_BYTES_MAX;
 use crate::silver::{self, SilverError};
 use crate::table::{CommitError, TableError};
 
@@ -42,11 +43,17 @@ pub use judged::ROWS_MAX;
 use judged::{Judged, at};
 use places::{Listed, Places};
 
-/// Most rows that are judged again in one commit, unless one object alone has more ([`ROWS_MAX`]): they are in memory together.
-pub const GROUP_ROWS_MAX: u64 = 100_000;
+/// How much is judged again in one commit, unless one object alone is more.
+struct Group {
+    /// Objects: queries and commits name them.
+    objects_max: usize,
+    /// Bytes of the objects, as [`run`](crate::run) takes them.
+    bytes_max: u64,
+    /// Rows, which are in memory together; of one object up to [`ROWS_MAX`].
+    rows_max: u64,
+}
 
-/// Most objects of one commit: queries and commits name them.
-pub const GROUP_OBJECTS_MAX: usize = 1_000;
+const GROUP: Group = Group { objects_max: 1_000, bytes_max: GROUP_BYTES_MAX, rows_max: 100_000 };
 
 /// What is judged again.
 #[derive(Clone, Debug)]
@@ -161,7 +168,7 @@ pub async fn redrive(
                 let rows = |candidate: &Candidate| {
                     rows.get(candidate.object.key.as_str()).copied().unwrap_or_default()
                 };
-                for group in within(&candidates, GROUP_OBJECTS_MAX, GROUP_ROWS_MAX, rows) {
+                for group in GROUP.within(&candidates, rows) {
                     redrive_group(lake, &checker, which, &of_day[0].day, group, &mut report).await?;
                     done += group.len() as u64;
                     progress(done, found);
@@ -212,24 +219,25 @@ async fn candidates(
     Ok(candidates)
 }
 
-/// Cuts candidates into groups of at most so many objects, and rows to judge again; an object that has more is one of
-/// its own. Of their bytes a part at a time is in memory.
-fn within(
-    mut candidates: &[Candidate],
-    objects_max: usize,
-    rows_max: u64,
-    rows: impl Fn(&Candidate) -> u64,
-) -> impl Iterator<Item = &[Candidate]> {
-    std::iter::from_fn(move || {
-        let mut sum = 0;
-        let fits = candidates.iter().take(objects_max).take_while(|candidate| {
-            sum += rows(candidate);
-            sum <= rows_max
-        });
-        let (group, rest) = candidates.split_at(fits.count().max(1).min(candidates.len()));
-        candidates = rest;
-        (!group.is_empty()).then_some(group)
-    })
+impl Group {
+    /// Cuts candidates into groups of at most so much.
+    fn within(
+        self,
+        mut candidates: &[Candidate],
+        rows_of: impl Fn(&Candidate) -> u64,
+    ) -> impl Iterator<Item = &[Candidate]> {
+        std::iter::from_fn(move || {
+            let (mut bytes, mut rows) = (0, 0);
+            let fits = candidates.iter().take(self.objects_max).take_while(|candidate| {
+                bytes += candidate.object.bytes;
+                rows += rows_of(candidate);
+                bytes <= self.bytes_max && rows <= self.rows_max
+            });
+            let (group, rest) = candidates.split_at(fits.count().max(1).min(candidates.len()));
+            candidates = rest;
+            (!group.is_empty()).then_some(group)
+        })
+    }
 }
 
 async fn redrive_group(
@@ -352,17 +360,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_group_has_no_more_objects_and_rows_than_fit_unless_one_object_alone_has() {
-        let candidate = |rows: u64| Candidate {
-            object: BronzeObject { key: String::new(), etag: String::new(), bytes: rows, modified_ms: 0 },
+    fn a_group_has_no_more_than_fits_unless_one_object_alone_has() {
+        let candidate = |bytes: u64| Candidate {
+            object: BronzeObject { key: String::new(), etag: String::new(), bytes, modified_ms: 0 },
             key: BronzeKey::parse("bronze/orders/a.csv", |_| true).unwrap(),
         };
-        let group: Vec<Candidate> = [3, 3, 4, 11, 1, 0, 9, 1, 1, 1, 1, 1].map(candidate).into();
-        let parts: Vec<Vec<u64>> = within(&group, 4, 10, |candidate| candidate.object.bytes)
-            .map(|part| part.iter().map(|candidate| candidate.object.bytes).collect())
-            .collect();
-        assert_eq!(parts, [vec![3, 3, 4], vec![11], vec![1, 0, 9], vec![1; 4], vec![1]]);
-        assert_eq!(within(&[], 4, 10, |_| 1).count(), 0);
+        let candidates: Vec<Candidate> = [3, 3, 4, 11, 1, 0, 9, 1, 1, 1, 1, 1].map(candidate).into();
+        let parts = |group: Group, rows_of: fn(&Candidate) -> u64| -> Vec<Vec<u64>> {
+            let sizes = |part: &[Candidate]| part.iter().map(|candidate| candidate.object.bytes).collect();
+            group.within(&candidates, rows_of).map(sizes).collect()
+        };
+        let (objects_max, any) = (4, 1_000);
+        let expected = [vec![3, 3, 4], vec![11], vec![1, 0, 9], vec![1; 4], vec![1]];
+        assert_eq!(parts(Group { objects_max, bytes_max: 10, rows_max: any }, |_| 1), expected);
+        let as_many_rows = |candidate: &Candidate| candidate.object.bytes;
+        assert_eq!(parts(Group { objects_max, bytes_max: any, rows_max: 10 }, as_many_rows), expected);
+        assert_eq!(GROUP.within(&[], |_| 1).count(), 0);
     }
 
     #[test]

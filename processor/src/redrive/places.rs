@@ -102,8 +102,9 @@ fn named_by(which: &Which) -> String {
 /// What stands at a place: its rules and its record.
 type Standing = BTreeMap<i64, (String, String)>;
 
-/// A group's places on the work list, of one dataset and day, in one snapshot of discard at a time. A later one has no places beyond the first's:
-/// what another redrive put on the list meanwhile was not judged by this one, and waits for the next.
+/// A group's places on the work list, of one dataset and day, in one snapshot of discard at a time. A later one has no
+/// places beyond the first's: what another redrive put on the list meanwhile was not judged by this one, and waits for
+/// the next.
 pub(super) struct Places {
     which: Which,
     dataset: String,
