@@ -56,6 +56,11 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// The object's id.
+    pub(crate) fn id(&self) -> String {
+        BronzeObject::id_of(&self.bronze_key, &self.bronze_etag)
+    }
+
     /// Whether each record is somewhere.
     pub(crate) fn is_even(&self) -> bool {
         self.rows_in == self.silver + self.discarded + self.duplicates

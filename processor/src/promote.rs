@@ -245,9 +245,8 @@ impl Promoting<'_> {
 
     /// Calls the objects done.
     async fn account_for(&mut self, entries: Vec<Entry>) -> Result<(), PromoteError> {
-        let id = |entry: &Entry| BronzeObject::id_of(&entry.bronze_key, &entry.bronze_etag);
         let rows: Vec<_> =
-            entries.iter().map(|entry| Ok((id(entry), entry.row()?))).collect::<Result<_, ArrowError>>()?;
+            entries.iter().map(|entry| Ok((entry.id(), entry.row()?))).collect::<Result<_, ArrowError>>()?;
         ledger::open(self.lake).await?.append_once(&rows).await?;
         self.promoted.entries.extend(entries);
         Ok(())

@@ -35,7 +35,7 @@ use crate::ledger::LedgerError;
 use crate::ledger::recount::RecountError;
 use crate::promote::Candidate;
 use crate::pseudonym::NoKey;
-use crate::run::GROUP_BYTES_MAX;
+use crate::run::{GROUP_BYTES_MAX, groups};
 use crate::silver::{self, SilverError};
 use crate::table::{CommitError, TableError};
 
@@ -43,17 +43,10 @@ pub use judged::ROWS_MAX;
 use judged::{Judged, at};
 use places::{Listed, Places};
 
-/// How much is judged again in one commit, unless one object alone is more.
-struct Group {
-    /// Objects: queries and commits name them.
-    objects_max: usize,
-    /// Bytes of the objects, as [`run`](crate::run) takes them.
-    bytes_max: u64,
-    /// Rows, which are in memory together; of one object up to [`ROWS_MAX`].
-    rows_max: u64,
-}
-
-const GROUP: Group = Group { objects_max: 1_000, bytes_max: GROUP_BYTES_MAX, rows_max: 100_000 };
+/// Most objects judged again in one commit: queries and commits name them.
+pub const GROUP_OBJECTS_MAX: usize = 1_000;
+/// Most rows that are judged again in one commit, unless one object alone has more ([`ROWS_MAX`]): they are in memory together.
+pub const GROUP_ROWS_MAX: u64 = 100_000;
 
 /// What is judged again.
 #[derive(Clone, Debug)]
@@ -165,10 +158,11 @@ pub async fn redrive(
                 let candidates = candidates(lake, contract, of_day, &mut report).await?;
                 let rows: HashMap<&str, u64> =
                     of_day.iter().map(|listed| (listed.key.as_str(), listed.rows)).collect();
-                let rows = |candidate: &Candidate| {
-                    rows.get(candidate.object.key.as_str()).copied().unwrap_or_default()
+                let weights_of = |Candidate { object, .. }: &Candidate| {
+                    [object.bytes, rows.get(object.key.as_str()).copied().unwrap_or_default()]
                 };
-                for group in GROUP.within(&candidates, rows) {
+                let bounds = [GROUP_BYTES_MAX, GROUP_ROWS_MAX];
+                for group in groups(&candidates, GROUP_OBJECTS_MAX, bounds, weights_of) {
                     redrive_group(lake, &checker, which, &of_day[0].day, group, &mut report).await?;
                     done += group.len() as u64;
                     progress(done, found);
@@ -217,27 +211,6 @@ async fn candidates(
         }
     }
     Ok(candidates)
-}
-
-impl Group {
-    /// Cuts candidates into groups of at most so much.
-    fn within(
-        self,
-        mut candidates: &[Candidate],
-        rows_of: impl Fn(&Candidate) -> u64,
-    ) -> impl Iterator<Item = &[Candidate]> {
-        std::iter::from_fn(move || {
-            let (mut bytes, mut rows) = (0, 0);
-            let fits = candidates.iter().take(self.objects_max).take_while(|candidate| {
-                bytes += candidate.object.bytes;
-                rows += rows_of(candidate);
-                bytes <= self.bytes_max && rows <= self.rows_max
-            });
-            let (group, rest) = candidates.split_at(fits.count().max(1).min(candidates.len()));
-            candidates = rest;
-            (!group.is_empty()).then_some(group)
-        })
-    }
 }
 
 async fn redrive_group(
@@ -358,25 +331,6 @@ pub fn since_ms(text: &str) -> Result<i64, String> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-
-    #[test]
-    fn a_group_has_no_more_than_fits_unless_one_object_alone_has() {
-        let candidate = |bytes: u64| Candidate {
-            object: BronzeObject { key: String::new(), etag: String::new(), bytes, modified_ms: 0 },
-            key: BronzeKey::parse("bronze/orders/a.csv", |_| true).unwrap(),
-        };
-        let candidates: Vec<Candidate> = [3, 3, 4, 11, 1, 0, 9, 1, 1, 1, 1, 1].map(candidate).into();
-        let parts = |group: Group, rows_of: fn(&Candidate) -> u64| -> Vec<Vec<u64>> {
-            let sizes = |part: &[Candidate]| part.iter().map(|candidate| candidate.object.bytes).collect();
-            group.within(&candidates, rows_of).map(sizes).collect()
-        };
-        let (objects_max, any) = (4, 1_000);
-        let expected = [vec![3, 3, 4], vec![11], vec![1, 0, 9], vec![1; 4], vec![1]];
-        assert_eq!(parts(Group { objects_max, bytes_max: 10, rows_max: any }, |_| 1), expected);
-        let as_many_rows = |candidate: &Candidate| candidate.object.bytes;
-        assert_eq!(parts(Group { objects_max, bytes_max: any, rows_max: 10 }, as_many_rows), expected);
-        assert_eq!(GROUP.within(&[], |_| 1).count(), 0);
-    }
 
     #[test]
     fn since_is_a_day_or_a_moment() {

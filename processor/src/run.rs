@@ -88,7 +88,7 @@ pub async fn run_telling(
         }
         let (mut landed, mut kept) = (HashSet::new(), 0);
         let mut left = waiting;
-        for group in groups(waiting, GROUP_BYTES_MAX) {
+        for group in groups(waiting, GROUP_OBJECTS_MAX, [GROUP_BYTES_MAX], |waits| [waits.object.bytes]) {
             // Whoever is forgotten while the run goes on is left out from the next group on.
             checker = checker.forgetting(Forgotten::load(lake, contract).await?);
             let promoted = match promote(lake, &checker, group, Utc::now().timestamp_millis()).await {
@@ -192,20 +192,45 @@ async fn pending(
     Ok(pending)
 }
 
-/// Cuts candidates into groups within [`GROUP_OBJECTS_MAX`] and `bytes_max`; an object that is larger is one of its own.
-pub(crate) fn groups(mut candidates: &[Candidate], bytes_max: u64) -> impl Iterator<Item = &[Candidate]> {
+/// Cuts candidates into groups of at most `objects_max`, of which no sum of weights is above its bound; an object that
+/// alone is heavier is one of its own.
+pub(crate) fn groups<const N: usize>(
+    mut candidates: &[Candidate],
+    objects_max: usize,
+    bounds: [u64; N],
+    weights_of: impl Fn(&Candidate) -> [u64; N],
+) -> impl Iterator<Item = &[Candidate]> {
     std::iter::from_fn(move || {
-        let mut bytes = 0;
-        let fits = candidates
-            .iter()
-            .take(GROUP_OBJECTS_MAX)
-            .take_while(|candidate| {
-                bytes += candidate.object.bytes;
-                bytes <= bytes_max
-            })
-            .count();
-        let (group, rest) = candidates.split_at(fits.max(1).min(candidates.len()));
+        let mut sums = [0; N];
+        let fits = candidates.iter().take(objects_max).take_while(|candidate| {
+            sums.iter_mut().zip(weights_of(candidate)).for_each(|(sum, weight)| *sum += weight);
+            sums.iter().zip(bounds).all(|(sum, bound)| *sum <= bound)
+        });
+        let (group, rest) = candidates.split_at(fits.count().max(1).min(candidates.len()));
         candidates = rest;
         (!group.is_empty()).then_some(group)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_group_has_no_more_than_fits_unless_one_object_alone_has() {
+        let candidate = |bytes: u64| Candidate {
+            object: BronzeObject { key: String::new(), etag: String::new(), bytes, modified_ms: 0 },
+            key: BronzeKey::parse("bronze/orders/a.csv", |_| true).unwrap(),
+        };
+        let candidates: Vec<Candidate> = [3, 3, 4, 11, 1, 0, 9, 1, 1, 1, 1, 1].map(candidate).into();
+        let parts = |bounds: [u64; 2], weights_of: fn(&Candidate) -> [u64; 2]| -> Vec<Vec<u64>> {
+            let sizes = |part: &[Candidate]| part.iter().map(|candidate| candidate.object.bytes).collect();
+            groups(&candidates, 4, bounds, weights_of).map(sizes).collect()
+        };
+        let expected = [vec![3, 3, 4], vec![11], vec![1, 0, 9], vec![1; 4], vec![1]];
+        assert_eq!(parts([10, 1_000], |candidate| [candidate.object.bytes, 1]), expected);
+        assert_eq!(parts([1_000, 10], |candidate| [1, candidate.object.bytes]), expected);
+        assert_eq!(groups(&[], 4, [10], |_| [1]).count(), 0);
+    }
 }

@@ -36,10 +36,7 @@ pub(super) async fn erase(lake: &Lake, checker: &Checker, planned: &Dataset) -> 
     for objects in planned.objects.chunks(OBJECTS_MAX) {
         let keys: BTreeSet<&str> = objects.iter().map(|object| object.key.as_str()).collect();
         let entries = ledger::entries_of(&ledger::open(lake).await?, &keys).await?;
-        let entries: HashMap<String, Entry> = entries
-            .into_iter()
-            .map(|entry| (BronzeObject::id_of(&entry.bronze_key, &entry.bronze_etag), entry))
-            .collect();
+        let entries: HashMap<String, Entry> = entries.into_iter().map(|entry| (entry.id(), entry)).collect();
         let mut gone = Vec::with_capacity(objects.len());
         for object in objects {
             gone.push(Gone::of(lake, checker, object, &entries).await);

@@ -297,10 +297,7 @@ impl<'a> Search<'a> {
             let keys: BTreeSet<&str> = keys.iter().copied().collect();
             // First, as it is written last: of an object that it has, the tables have had every row.
             let entries = ledger::entries_of(&ledger::open(self.lake).await?, &keys).await?;
-            let entries: BTreeSet<String> = entries
-                .iter()
-                .map(|entry| BronzeObject::id_of(&entry.bronze_key, &entry.bronze_etag))
-                .collect();
+            let entries: BTreeSet<String> = entries.iter().map(ledger::Entry::id).collect();
             let gone = expired::of(self.lake, self.contract, &keys).await?;
             let silver = self.at(&silver::rows_path(self.contract), "'' AS rule", "", &keys, &places).await?;
             let dataset = format!(" AND dataset = {}", quoted::text(&self.contract.dataset));

@@ -20,7 +20,7 @@ use crate::lake::{BronzeObject, Lake, LakeError};
 use crate::ledger;
 use crate::promote::{Candidate, promote};
 use crate::quarantine;
-use crate::run::{GROUP_BYTES_MAX, RunError, RunReport, checker, groups};
+use crate::run::{GROUP_BYTES_MAX, GROUP_OBJECTS_MAX, RunError, RunReport, checker, groups};
 use crate::table::Table;
 
 /// Objects that are looked up at once.
@@ -164,7 +164,8 @@ async fn ingest_dataset(
         let keys = group.iter().map(|candidate| candidate.object.key.clone());
         report.failed.extend(keys.map(|key| (key, reason.to_owned())));
     };
-    for group in groups(&waiting, bounds.group_bytes_max) {
+    let bytes_max = [bounds.group_bytes_max];
+    for group in groups(&waiting, GROUP_OBJECTS_MAX, bytes_max, |waits| [waits.object.bytes]) {
         left -= group.len() as u64;
         if report.stopped.contains_key(dataset) {
             leave(report, group, "a check of severity fail stopped the dataset");

@@ -84,7 +84,7 @@ pub(crate) async fn recount(
         }
         let (mut rows, mut changed, mut is_even) = (Vec::new(), false, true);
         for entry in before.into_iter().filter(|entry| entry.dataset == contract.dataset) {
-            let id = BronzeObject::id_of(&entry.bronze_key, &entry.bronze_etag);
+            let id = entry.id();
             let mut now = entry.clone();
             if ids.contains(&id) {
                 let silver = in_silver.get(&id).and_then(|rows| rows.get("")).copied().unwrap_or_default();

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::places::Places;
 use super::{Judged, Moved, RedriveError, RedriveReport};
 use crate::check::Checker;
-use crate::lake::{BronzeObject, Lake};
+use crate::lake::Lake;
 use crate::ledger::recount::{Counts, Replaced, recount};
 use crate::ledger::{self, Entry};
 use crate::promote::Candidate;
@@ -21,10 +21,7 @@ pub(super) async fn keep_comparable(
     let ledger = ledger::open(lake).await?;
     let ids = examined.iter().map(|(candidate, _)| candidate.object.id()).collect();
     let entries = ledger::entries_with(&ledger, &checker.contract().dataset, &ids).await?;
-    let known: HashMap<String, Entry> = entries
-        .into_iter()
-        .map(|entry| (BronzeObject::id_of(&entry.bronze_key, &entry.bronze_etag), entry))
-        .collect();
+    let known: HashMap<String, Entry> = entries.into_iter().map(|entry| (entry.id(), entry)).collect();
     examined.retain(|(candidate, found)| {
         let reason = match known.get(&candidate.object.id()) {
             Some(entry) if entry.rows_in == found.rows_in as i64 => return true,
